@@ -1,0 +1,48 @@
+# Copyright (c) 2026 the loopguard.loopback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Ask the kernel over netlink, with nothing but the standard library."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from typing import Callable
+
+from .._parse.netlink import NLM_F_DUMP_INTR, NLMSG_DONE, messages, request
+
+SECONDS = 5.0
+_BUFFER = 1 << 20
+_ATTEMPTS = 3
+
+# A dump takes (netlink protocol, message type, payload) and returns the payloads of the answer.
+Dump = Callable[[int, int, bytes], "list[bytes]"]
+
+
+def dump(protocol: int, kind: int, payload: bytes) -> list[bytes]:
+    """Return the payload of every message of a dump in the caller's network namespace.
+
+    Asks again when the kernel says that the table changed meanwhile. Raises OSError: the kernel's errno, a timeout,
+    or EAGAIN when the table never stood still.
+    """
+    for _attempt in range(_ATTEMPTS):
+        answer, interrupted = _dump_once(protocol, kind, payload)
+        if not interrupted:
+            return answer
+    raise OSError(errno.EAGAIN, f"the table changed during each of {_ATTEMPTS} reads")
+
+
+def _dump_once(protocol: int, kind: int, payload: bytes) -> tuple[list[bytes], bool]:
+    answer: list[bytes] = []
+    interrupted = False
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, protocol) as netlink:
+        netlink.settimeout(SECONDS)
+        netlink.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
+        netlink.bind((0, 0))
+        netlink.send(request(kind, payload))
+        while True:
+            for message_kind, flags, body in messages(netlink.recv(_BUFFER)):
+                interrupted = interrupted or bool(flags & NLM_F_DUMP_INTR)
+                if message_kind == NLMSG_DONE:
+                    return answer, interrupted
+                answer.append(body)

@@ -1,0 +1,77 @@
+# Copyright (c) 2026 the loopguard.loopback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Networks and address ranges as pairs of numbers."""
+
+from __future__ import annotations
+
+import socket
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from .vocabulary import Family
+
+BITS = {"ipv4": 32, "ipv6": 128}
+
+
+class Range(NamedTuple):
+    """Addresses from `first` to `last`, both included; `text` is its canonical spelling."""
+
+    family: Family
+    first: int
+    last: int
+    text: str
+
+
+@lru_cache(maxsize=8192)
+def network_range(text: str) -> Range:
+    """Read an address, a CIDR, an address with a dotted mask, or first-last.
+
+    Host bits below the mask are dropped, as iptables does. Raises ValueError that names the text.
+    """
+    if "-" in text:
+        low, _dash, high = text.partition("-")
+        family, first = _number(low.strip(), text)
+        other, last = _number(high.strip(), text)
+        if family != other or last < first:
+            raise ValueError(f"not an address range: {text!r}")
+        return Range(family, first, last, f"{spell(family, first)}-{spell(family, last)}")
+    address, slash, mask = text.partition("/")
+    family, value = _number(address.strip(), text)
+    bits = BITS[family]
+    length = _prefix_length(family, mask.strip(), text) if slash else bits
+    host = (1 << (bits - length)) - 1
+    first = value & ~host
+    return Range(family, first, first | host, f"{spell(family, first)}/{length}")
+
+
+def _number(address: str, text: str) -> tuple[Family, int]:
+    try:
+        return "ipv4", int.from_bytes(socket.inet_pton(socket.AF_INET, address), "big")
+    except (OSError, UnicodeError):
+        pass
+    try:
+        return "ipv6", int.from_bytes(socket.inet_pton(socket.AF_INET6, address), "big")
+    except (OSError, UnicodeError):
+        raise ValueError(f"not an IP network: {text!r}") from None
+
+
+def _prefix_length(family: Family, mask: str, text: str) -> int:
+    bits = BITS[family]
+    if mask.isascii() and mask.isdigit() and int(mask) <= bits:
+        return int(mask)
+    try:
+        mask_family, value = _number(mask, text)
+    except ValueError:
+        raise ValueError(f"not a prefix length or mask in {text!r}") from None
+    length = bits - (value ^ ((1 << bits) - 1)).bit_length()
+    if mask_family != family or value != ((1 << bits) - 1) ^ ((1 << (bits - length)) - 1):
+        raise ValueError(f"not a contiguous mask in {text!r}")
+    return length
+
+
+def spell(family: Family, value: int) -> str:
+    """Return the canonical text of an address that is given as a number."""
+    number = socket.AF_INET if family == "ipv4" else socket.AF_INET6
+    return socket.inet_ntop(number, value.to_bytes(BITS[family] // 8, "big"))

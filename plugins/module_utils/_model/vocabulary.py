@@ -1,0 +1,25 @@
+# Copyright (c) 2026 the loopguard.loopback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The closed vocabularies. A new word is a type error, not an `else`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Verdict = Literal["exposed", "unknown", "sealed", "absent"]
+VERDICTS: tuple[Verdict, ...] = ("exposed", "unknown", "sealed", "absent")  # worst first
+
+Scope = Literal["loopback", "link_local", "private", "public", "wildcard"]
+SCOPES: tuple[Scope, ...] = ("loopback", "link_local", "private", "public", "wildcard")
+
+Reach = Literal["accepted", "maybe", "dropped"]
+
+Family = Literal["ipv4", "ipv6"]
+FAMILIES: tuple[Family, ...] = ("ipv4", "ipv6")
+
+Protocol = Literal["tcp", "udp", "udplite", "sctp", "dccp", "raw", "packet", "unix"]
+PROTOCOLS: tuple[Protocol, ...] = ("tcp", "udp", "udplite", "sctp", "dccp", "raw", "packet", "unix")
+
+# By which of a service's possible ways in a path leads (docs: the eight steps).
+Via = Literal["bind", "route_localnet", "redirect", "relay", "router"]
