@@ -19,6 +19,8 @@ class Socket(NamedTuple):
     interface:     the device the socket is tied to (SO_BINDTODEVICE, or a link-local zone), None when free.
     ifindex:       the same as a number where the source tells only that; 0 when free.
     cgroup:        inode of the cgroup v2 directory, 0 when unknown.
+    transparent:   IP_TRANSPARENT is set: TPROXY may hand it packets for any address.
+    mode:          access mode of a Unix socket's path, octal.
     """
 
     protocol: Protocol
@@ -36,6 +38,7 @@ class Socket(NamedTuple):
     mark: int | None = None
     cgroup: int = 0
     transparent: bool | None = None
+    mode: str | None = None
     pids: tuple[int, ...] = ()
     process: str | None = None
     unknowns: tuple[str, ...] = ()
@@ -63,6 +66,7 @@ class Listener(NamedTuple):
     namespace: str
     mark: int | None
     transparent: bool | None
+    mode: str | None
     state: str
     peer: str
     peer_port: int

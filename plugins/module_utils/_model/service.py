@@ -95,9 +95,9 @@ def _service(item: dict[Any, Any], where: str, kinds: frozenset[str]) -> tuple[S
         problems.append(f"{where}: allow must be a list of networks such as 10.2.0.0/24.")
     waived, found = _waivers(controls, where)
     problems += found
-    if problems:
+    if problems or not isinstance(port, int):
         return None, problems
-    return Service(str(name), int(port), protocol, kind, tuple(networks), waived), []
+    return Service(str(name), port, protocol, kind, tuple(networks), waived), []
 
 
 def _waivers(controls: Any, where: str) -> tuple[dict[str, str], list[str]]:
