@@ -11,6 +11,7 @@ import os
 import pwd
 import socket
 import stat
+from functools import partial
 from typing import Callable, Iterable, Iterator, NamedTuple
 
 from .._model.address import scope_of
@@ -171,10 +172,10 @@ def _from_tools(run: Runner, protocols: list[Protocol], non_listening: bool) -> 
     from .._parse import socket_tools
 
     linux = "-tuanp" if non_listening else "-tulnp"
-    attempts = (
+    attempts: tuple[tuple[str, list[str], Callable[[str], list[Socket]]], ...] = (
         ("ss", ["ss", f"{linux}e"], socket_tools.parse_ss),
         ("netstat", ["netstat", f"{linux}W"], socket_tools.parse_netstat),
-        ("netstat", ["netstat", linux], socket_tools.parse_netstat),
+        ("netstat", ["netstat", linux], partial(socket_tools.parse_netstat, wide=False)),
         ("lsof", ["lsof", "-i", "-P", "-n"], socket_tools.parse_lsof),
         ("sockstat", ["sockstat", "-46l"], socket_tools.parse_sockstat),
     )

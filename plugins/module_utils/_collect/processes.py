@@ -92,6 +92,18 @@ def describe(pid: int, boot: float | None, proc: str = "/proc") -> Process | Non
     return Process(pid, name, command, started, cgroup_path(_read(f"{folder}/cgroup")))
 
 
+def named(names: frozenset[str], proc: str = "/proc") -> list[Process]:
+    """Return the processes whose name is one of `names`; every user sees these."""
+    found = []
+    boot = boot_time(proc)
+    for entry in os.listdir(proc):
+        if entry.isdigit() and _read(f"{proc}/{entry}/comm").rstrip("\n") in names:
+            process = describe(int(entry), boot, proc)
+            if process:
+                found.append(process)
+    return found
+
+
 def _read(path: str) -> str:
     try:
         with open(path, "rb") as file:

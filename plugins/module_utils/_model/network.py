@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import socket
 from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Iterable, Iterator, NamedTuple, Sequence
 
 if TYPE_CHECKING:
     from .vocabulary import Family
@@ -75,3 +75,32 @@ def spell(family: Family, value: int) -> str:
     """Return the canonical text of an address that is given as a number."""
     number = socket.AF_INET if family == "ipv4" else socket.AF_INET6
     return socket.inet_ntop(number, value.to_bytes(BITS[family] // 8, "big"))
+
+
+def cidrs(family: Family, first: int, last: int) -> Iterator[str]:
+    """Yield the fewest CIDRs that cover the addresses from first to last."""
+    bits = BITS[family]
+    while first <= last:
+        size = (first & -first) or (1 << bits)
+        while size > last - first + 1:
+            size >>= 1
+        yield f"{spell(family, first)}/{bits + 1 - size.bit_length()}"
+        first += size
+
+
+def subtract(ranges: Sequence[tuple[int, int]], removed: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return the sorted, disjoint `ranges` without the addresses of `removed` (any order, may overlap)."""
+    holes = sorted(removed)
+    left = []
+    for first, last in ranges:
+        for low, high in holes:
+            if high < first:
+                continue
+            if low > last:
+                break
+            if low > first:
+                left.append((first, low - 1))
+            first = high + 1
+        if first <= last:
+            left.append((first, last))
+    return left

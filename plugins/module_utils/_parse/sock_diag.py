@@ -62,7 +62,8 @@ def request(family: int, protocol: Protocol, non_listening: bool) -> bytes:
 def parse(payloads: Iterable[bytes], protocol: Protocol) -> list[Socket]:
     """Return the sockets of one dump. Raises NetlinkError (EBADMSG) for a payload that is no inet_diag_msg."""
     sockets = []
-    texts: dict[bytes, tuple[str, str]] = {}
+    # Per family, because an IPv4 address is padded with zeros: 0.0.0.0 and :: are the same sixteen bytes.
+    texts: dict[int, dict[bytes, tuple[str, str]]] = {socket.AF_INET: {}, socket.AF_INET6: {}}
     unpack, minimum = _MESSAGE.unpack_from, _MESSAGE.size
     swap = socket.ntohs
     states = dict(STATES)
@@ -72,8 +73,11 @@ def parse(payloads: Iterable[bytes], protocol: Protocol) -> list[Socket]:
         if len(payload) < minimum:
             raise NetlinkError(errno.EBADMSG, f"a socket of {len(payload)} bytes, not {minimum}")
         number, state, port, peer_port, source, destination, ifindex, uid, inode = unpack(payload)
-        found = texts.get(source) or texts.setdefault(source, _text(number, source))
-        peer = texts.get(destination) or texts.setdefault(destination, _text(number, destination))
+        if number not in texts:
+            raise NetlinkError(errno.EBADMSG, f"a socket of address family {number}")
+        known = texts[number]
+        found = known.get(source) or known.setdefault(source, _text(number, source))
+        peer = known.get(destination) or known.setdefault(destination, _text(number, destination))
         v6only: bool | None = False
         mark: int | None = None
         transparent: bool | None = None

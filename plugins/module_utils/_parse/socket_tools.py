@@ -21,6 +21,7 @@ _SS_STATES.update({"FIN-WAIT-1": "FIN_WAIT1", "FIN-WAIT-2": "FIN_WAIT2", "CLOSE-
 _SS_USER = re.compile(r'\("((?:[^"\\]|\\.)*)",pid=(\d+),fd=\d+\)')
 _SS_DETAIL = re.compile(r"\b(uid|ino|v6only):(\d+)")
 _NETSTAT = re.compile(r"(tcp6?|udp6?)\s+\d+\s+\d+\s+(\S+)\s+(\S+)\s*(.*)")
+_CUT = 22  # the widest endpoint that net-tools prints without -W; a longer one loses its end and may look like another address
 _LSOF = re.compile(r"(\S+)\s+(\d+)\s+(\S+)\s+\S+\s+(IPv[46])\s+\S+\s+\S+\s+(TCP|UDP)\s+(\S+)(?:\s+\((\w+)\))?$")
 
 
@@ -38,12 +39,11 @@ def parse_ss(text: str, source: str = "ss") -> list[Socket]:
         users = _SS_USER.findall(rest)
         details = {key: int(value) for key, value in _SS_DETAIL.findall(rest)}
         extended = "ino" in details
-        family, address, port, zone = _endpoint(fields[4], source, number, line, starred="ipv6")
+        mapped = "ipv4" if "." in fields[4] and "[" not in fields[4] else "ipv6"
+        family, address, port, zone = _endpoint(fields[4], source, number, line, starred=mapped)
         _family, peer, peer_port, _zone = _endpoint(fields[5], source, number, line, starred=family)
         v6only: bool | None = False
-        if family == "ipv6" and fields[4].startswith("*"):
-            v6only = False
-        elif family == "ipv6":
+        if family == "ipv6" and not fields[4].startswith("*"):  # ss prints a dual-stack :: as *
             v6only = bool(details["v6only"]) if "v6only" in details else (True if address == "::" else None)
         unknowns = ("transparent", "mark") + (() if extended else ("uid", "inode"))
         sockets.append(
@@ -58,10 +58,11 @@ def parse_ss(text: str, source: str = "ss") -> list[Socket]:
     return sockets
 
 
-def parse_netstat(text: str, source: str = "netstat") -> list[Socket]:
+def parse_netstat(text: str, source: str = "netstat", wide: bool = True) -> list[Socket]:
     """Return the sockets of Linux `netstat -tulnp` (net-tools or busybox), with or without `-a`.
 
-    netstat loses the interface a socket is tied to and V6ONLY, and cuts long addresses: a cut one is a ParseError.
+    netstat loses the interface a socket is tied to and V6ONLY, and cuts long addresses unless `wide` (-W) was asked
+    for: one that may be cut is a ParseError.
     """
     sockets = []
     for number, line in _lines(text):
@@ -73,6 +74,8 @@ def parse_netstat(text: str, source: str = "netstat") -> list[Socket]:
         name, local, remote, rest = found.groups()
         protocol: Protocol = "tcp" if name.startswith("tcp") else "udp"
         family = "ipv6" if name.endswith("6") else "ipv4"
+        if not wide and len(local) >= _CUT:
+            raise ParseError(source, number, "the address may be cut", line)
         _f, address, port, _zone = _endpoint(local, source, number, line, starred=family)
         _f, peer, peer_port, _zone = _endpoint(remote, source, number, line, starred=family)
         words = rest.split(None, 1)
@@ -98,7 +101,7 @@ def parse_lsof(text: str, source: str = "lsof") -> list[Socket]:
     for number, line in _lines(text):
         if line.startswith("COMMAND"):
             continue
-        found = _LSOF.match(line)
+        found = _LSOF.match(line.rstrip())
         if not found:
             raise ParseError(source, number, "not a socket of lsof", line)
         process, pid, _user, kind, node, name, state = found.groups()
@@ -162,6 +165,8 @@ def _endpoint(field: str, source: str, number: int, line: str, starred: str) -> 
     zone = zone.rstrip("]")
     if address in ("*", ""):
         address = "::" if starred == "ipv6" else "0.0.0.0"
+    if starred == "ipv6" and "." in address and ":" not in address:
+        address = f"::ffff:{address}"  # netstat and lsof print an IPv4-mapped address as IPv4
     try:
         family, text = canonical(address)
         return family, text, 0 if port == "*" else int(port), zone or None
