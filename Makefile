@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+.DELETE_ON_ERROR:
+.PHONY: audit test bench clean molecule test-%
+export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
+
+LINK  := .cache/collections/ansible_collections/loopguard/loopback
+NOX   := .cache/test/bin/nox --noxfile noxfile.py
+# This machine itself: with the interpreter at hand, and nothing written to the home directory.
+LOCAL := -i localhost, -c local -e ansible_python_interpreter=$(CURDIR)/.venv/bin/python -e ansible_remote_tmp=$(CURDIR)/.cache/ansible/tmp
+
+audit: .venv/ready $(LINK)  ## audit this machine, or INVENTORY=...; changes nothing
+	@.venv/bin/ansible-playbook loopguard.loopback.audit $(if $(INVENTORY),-i $(INVENTORY),$(LOCAL)) $(ARGS)
+
+test: .cache/test/ready $(LINK)  ## everything that CI runs (root, Debian)
+	@$(NOX) -j 2
+
+test-%: .cache/test/ready $(LINK)  ## one part: lint, types, sanity, unit, integration
+	@$(NOX) -s $*
+
+molecule: .cache/test/ready $(LINK)  ## SCENARIO=name, or all of them
+	@$(NOX) -s molecule -- $(SCENARIO)
+
+bench: .cache/test/ready $(LINK)  ## speed and memory, against peers
+	@$(NOX) -s bench
+
+clean:
+	@[ ! -x .cache/test/bin/nox ] || $(NOX) -s clean
+	rm -rf .venv .cache
+
+.venv/ready: requirements/audit.txt
+	@requirements/venv .venv $< && touch $@
+
+.cache/test/ready: requirements/test.txt
+	@requirements/venv .cache/test $< && touch $@
+
+$(LINK):
+	@mkdir -p $(@D) && ln -sfn ../../../.. $@
