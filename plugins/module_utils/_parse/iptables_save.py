@@ -168,7 +168,7 @@ class _Section:
         self.known: dict[str, _Parsed] = {}  # the same options come again and again
         self.options = _Options(family, self.chains)
         if name not in _TABLES:
-            gaps.append(Gap(f"{source}:{line}", "unsupported", f"the hooks of table {name} are not known"))
+            gaps.append(Gap(f"{source}:{line}", "not_evaluated", f"the hooks of table {name} are not known"))
 
     def declare(self, line: str, number: int) -> None:
         found = _CHAIN.fullmatch(line.rstrip())
