@@ -46,6 +46,10 @@ options:
 extends_documentation_fragment:
   - loopguard.loopback.attributes
   - loopguard.loopback.attributes.facts
+attributes:
+  platform:
+    support: full
+    platforms: posix
 seealso:
   - module: community.general.listen_ports_facts
   - module: loopguard.loopback.exposure_info
@@ -233,6 +237,30 @@ ansible_facts:
       returned: always
       type: str
       sample: netlink
+    loopguard_listeners_namespace:
+      description: The inode of the network namespace that the module ran in.
+      returned: always
+      type: str
+      sample: "4026531840"
+    loopguard_relays:
+      description: Running programs that are known to hand on what they get, such as socat, nginx or a tunnel agent.
+      returned: always
+      type: list
+      elements: dict
+      contains:
+        pid:
+          description: The process.
+          type: int
+          returned: always
+        name:
+          description: Its name.
+          type: str
+          returned: always
+          sample: socat
+        command:
+          description: Its command line, at most 4096 bytes.
+          type: str
+          returned: always
     tcp_listen:
       description: The TCP listeners as M(community.general.listen_ports_facts) returns them, one row for each socket and process.
       returned: always
@@ -285,6 +313,8 @@ def main() -> None:
         "loopguard_listeners_complete": not found.gaps,
         "loopguard_listeners_gaps": [gap.to_dict() for gap in found.gaps],
         "loopguard_listeners_source": found.source,
+        "loopguard_listeners_namespace": found.namespace,
+        "loopguard_relays": [relay._asdict() for relay in found.relays],
         "tcp_listen": listen_ports_rows(own, "tcp", started, options["include_non_listening"]),
         "udp_listen": listen_ports_rows(own, "udp", started, options["include_non_listening"]),
     }

@@ -17,10 +17,12 @@ from typing import Callable, Iterable, Iterator, NamedTuple
 from .._model.address import scope_of
 from .._model.gap import Gap
 from .._model.listener import Listener, Socket
+from .._model.relay import AGENTS, FORWARDERS, Relay
 from .._model.vocabulary import Protocol
 from .._parse import sock_diag
 from .._parse.error import ParseError
 from .command import Runner, succeeded
+from .files import Read, read_text
 from .netlink import Dump
 from .processes import (
     Process,
@@ -29,6 +31,7 @@ from .processes import (
     container_of,
     describe,
     iso_time,
+    named,
     owners,
     unit_of,
 )
@@ -37,8 +40,6 @@ DEFAULT_PROTOCOLS: tuple[Protocol, ...] = ("tcp", "udp", "udplite", "sctp", "dcc
 _FAMILIES = ((socket.AF_INET, "ipv4"), (socket.AF_INET6, "ipv6"))
 _CLONE_NEWNET = 0x40000000
 _NAMED_NAMESPACES = ("/run/netns", "/run/docker/netns")
-
-Read = Callable[[str], str]
 
 
 class Sockets(NamedTuple):
@@ -50,18 +51,17 @@ class Sockets(NamedTuple):
 
 
 class Listeners(NamedTuple):
-    """namespace: the network namespace of the caller. processes: pid -> what is known of a holder."""
+    """namespace: the network namespace of the caller. processes: pid -> what is known of a holder.
+
+    relays: running programs that are known to hand on what they get; empty when processes were not asked for.
+    """
 
     namespace: str
     rows: list[Listener]
     source: str
     gaps: list[Gap]
     processes: dict[int, Process]
-
-
-def read_text(path: str) -> str:
-    with open(path, encoding="utf-8", errors="replace") as file:
-        return file.read()
+    relays: list[Relay]
 
 
 def collect(
@@ -89,7 +89,17 @@ def collect(
     for _namespace_id, part in found:
         gaps += part.gaps
     rows, known = _with_owners(found, processes, gaps)
-    return Listeners(own, rows, "+".join(sorted({part.source for _id, part in found})), gaps, known)
+    source = "+".join(sorted({part.source for _id, part in found}))
+    relays = _relays(gaps) if processes else []
+    return Listeners(own, rows, source, gaps, known, relays)
+
+
+def _relays(gaps: list[Gap]) -> list[Relay]:
+    try:
+        return [Relay(process.pid, process.name, process.command) for process in named(AGENTS | FORWARDERS)]
+    except OSError as error:  # no /proc
+        gaps.append(Gap("processes", "absent", f"/proc: {error.strerror}"))
+        return []
 
 
 def _sockets(dump: Dump, run: Runner, read: Read, protocols: list[Protocol], non_listening: bool) -> Sockets:

@@ -11,17 +11,17 @@ from __future__ import annotations
 
 from typing import Any, Iterable, Mapping, NamedTuple, Sequence
 
-from .._model.firewall import Firewall
+from .._model.evidence import Evidence
 from .._model.gap import Gap
-from .._model.host import HostNetwork
 from .._model.listener import Listener
 from .._model.network import BITS, cidrs, network_range, subtract
+from .._model.relay import AGENTS, FORWARDERS
 from .._model.ruleset import Rule, Table
 from .._model.service import SERVICE_PROTOCOLS, Service
 from .._model.vocabulary import SCOPES, VERDICTS, Family, Reach, Verdict, Via
 from .._services.catalogue import recognise
 from .reach import Context, Decision, Packet, Part, context_of, holds, reach
-from .relays import AGENTS, FORWARDERS, leads_to
+from .relays import leads_to
 
 MOST_SOURCES = 64
 _FAMILY_NAMES = {"ipv4": "IPv4", "ipv6": "IPv6"}
@@ -31,25 +31,6 @@ _IMPOSSIBLE = {
     "ipv6": ("::/128", "::1/128", "ff00::/8"),
 }
 _BRIDGES = ("bridge", "bond", "team", "openvswitch")
-
-
-class RelayProcess(NamedTuple):
-    """A running process with the name of a known relay."""
-
-    pid: int
-    name: str
-    command: str
-
-
-class Evidence(NamedTuple):
-    """Everything that a verdict rests on; nothing else is looked at."""
-
-    listeners: Sequence[Listener]
-    listener_gaps: Sequence[Gap]
-    firewall: Firewall
-    host: HostNetwork
-    relays: Sequence[RelayProcess]
-    namespace: str
 
 
 class Path(NamedTuple):

@@ -10,16 +10,6 @@ from typing import Literal
 
 Leads = Literal["yes", "maybe", "no"]
 
-# Names as in /proc/<pid>/comm, at most 15 characters.
-FORWARDERS = frozenset(
-    "socat ssh nc ncat redir rinetd simpleproxy gost systemd-socket- docker-proxy rootlessport rootlesskit slirp4netns pasta "
-    "pasta.avx2 nginx apache2 httpd haproxy envoy traefik caddy squid varnishd hitch stunnel stunnel4 xinetd inetd tinyproxy "
-    "3proxy microsocks danted sockd privoxy sshuttle kubectl proxysql mysqlrouter nutcracker systemd".split()
-)
-# These need no listener: they dial out and let the other end come in.
-AGENTS = frozenset("ssh autossh cloudflared ngrok frpc tailscaled chisel bore inletsctl zrok localtunnel lt".split())
-RELAYS = FORWARDERS | AGENTS
-
 _LOCAL = r"(?:localhost|127(?:\.\d{1,3}){3}|\[?::1\]?|\[?::ffff:127(?:\.\d{1,3}){3}\]?|0\.0\.0\.0)"
 _SOCAT = re.compile(r"(?i)\b(?:tcp[46]?|tcp[46]?-connect|udp[46]?|udp[46]?-connect|openssl|ssl|openssl-connect|sctp[46]?)"
                     r":(\[[^\]]*\]|[^:,\s]*):(\w+)")  # fmt: skip

@@ -20,8 +20,8 @@ from pathlib import Path
 GLOBAL_V6 = "2001:db8:1234:5678:9abc:def0:1234:5678"
 
 
-def run(*argv, **options):
-    done = subprocess.run(argv, capture_output=True, text=True, **options)
+def run(*argv, **environment):
+    done = subprocess.run(argv, capture_output=True, text=True, env={**os.environ, "ANSIBLE_CALLBACK_RESULT_FORMAT": "json", **environment})
     assert done.returncode == 0, (argv, done.stdout, done.stderr)
     return done.stdout
 
@@ -32,11 +32,9 @@ def bind_facts(become=None, **options):
     argv += ["-a", json.dumps(options)] if options else []
     interpreter = "/usr/bin/python3" if become else sys.executable  # root's own one may not be readable
     argv += ["-e", f"ansible_python_interpreter={interpreter}"]
-    environment = {**os.environ}
     if become:
         argv += ["--become", "--become-method", "su", "--become-user", become]
-        environment.update(ANSIBLE_BECOME_FLAGS="-s /bin/sh", ANSIBLE_PIPELINING="1")
-    output = run(*argv, env=environment)
+    output = run(*argv, ANSIBLE_BECOME_FLAGS="-s /bin/sh")
     result = json.loads(output.partition("=> ")[2])
     assert result["changed"] is False
     return result["ansible_facts"]
@@ -55,7 +53,6 @@ def listen(kind, family, address, port, v6only=None, device=None, scope=0):
 
 
 def setUpModule():
-    run("ip", "link", "set", "lo", "up")
     run("ip", "link", "add", "veth0", "type", "veth", "peer", "name", "veth1")
     run("ip", "address", "add", "10.9.8.7/24", "dev", "veth0")
     run("ip", "address", "add", f"{GLOBAL_V6}/64", "dev", "veth0", "nodad")

@@ -1,0 +1,20 @@
+# Copyright (c) 2026 the loopguard.loopback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""All the evidence for a verdict on this machine, in one go."""
+
+from __future__ import annotations
+
+from .._model.evidence import Evidence
+from . import listeners
+from .command import Runner
+from .firewall import collect_ruleset
+from .host_network import collect_host_network
+from .netlink import dump
+
+
+def gather(run: Runner) -> Evidence:
+    found = listeners.collect(dump, run)
+    firewall = collect_ruleset(run)
+    host = collect_host_network()
+    return Evidence(found.rows, found.gaps, found.relays, found.namespace, firewall, host)
