@@ -47,6 +47,7 @@ def judge(exposure: Mapping[str, Any], service: Service | None, fixable: Sequenc
     can_fix = bool(wide) and not allow and exposure["declared"] and exposure["kind"] in fixable and waived is None
     blind = [f"{gap['subject']}: {gap['text']}" for gap in exposure["unknowns"] if _hides_sockets(gap, exposure["protocol"])]
     status: ControlStatus
+    evidence: tuple[str, ...]
     if waived is not None:
         status, evidence = "not_applicable", (f"waived: {waived or 'no reason was given'}",)
     elif wide and allow:

@@ -43,14 +43,14 @@ class DeclarationError(ValueError):
 def parse_services(data: Any, kinds: frozenset[str], variable: str = "services") -> tuple[Service, ...]:
     """Check a declaration and return its services. Raises DeclarationError with every problem that was found."""
     if not isinstance(data, list):
-        raise DeclarationError([f"{variable} is a {type(data).__name__}, not a list of services."])
+        raise DeclarationError([f"{variable} is a {_type(data)}, not a list of services."])
     problems: list[str] = []
     services: list[Service] = []
     names: dict[str, int] = {}
     places: dict[tuple[int, str], int] = {}
     for index, item in enumerate(data):
         if not isinstance(item, dict):
-            problems.append(f"{variable}[{index}] is a {type(item).__name__}, not a mapping with name and port.")
+            problems.append(f"{variable}[{index}] is a {_type(item)}, not a mapping with name and port.")
             continue
         where = f"{variable}[{index}] {str(item.get('name', '(no name)'))!r}"
         service, found = _service(item, where, kinds)
@@ -68,6 +68,11 @@ def parse_services(data: Any, kinds: frozenset[str], variable: str = "services")
     if problems:
         raise DeclarationError(problems)
     return tuple(services)
+
+
+def _type(value: Any) -> str:
+    """Return the name of the plain type, where Ansible hands over subclasses of its own."""
+    return next((kind.__name__ for kind in (dict, list, str, bool, int, float) if isinstance(value, kind)), type(value).__name__)
 
 
 def _service(item: dict[Any, Any], where: str, kinds: frozenset[str]) -> tuple[Service | None, list[str]]:

@@ -23,3 +23,6 @@ PROTOCOLS: tuple[Protocol, ...] = ("tcp", "udp", "udplite", "sctp", "dccp", "raw
 
 # By which of a service's possible ways in a path leads (docs: the eight steps).
 Via = Literal["bind", "route_localnet", "redirect", "relay", "router"]
+
+# What one step of the guide says about one service.
+ControlStatus = Literal["pass", "fail", "unknown", "not_applicable", "not_checked"]
