@@ -11,13 +11,11 @@ import time
 from typing import NamedTuple
 
 _COMMAND_BYTES = 4096
-_CONTAINER = re.compile(
-    r"(?P<engine>docker|libpod|crio|cri-containerd|nerdctl|lxc\.payload|lxc)[-./](?:conmon-)?(?P<id>[0-9a-f]{64}|[\w.-]+?)"
-    r"(?:\.scope)?(?:/|$)"
-)
+_CONTAINER = re.compile(r"/(?:libpod/)?(?P<engine>docker|libpod|crio|cri-containerd|nerdctl)[-/](?:conmon-)?(?P<id>[0-9a-f]{64})")
+_LXC = re.compile(r"/lxc(?:\.payload\.|/)(?P<id>[^/]+)")
 _MACHINE = re.compile(r"/machine-(?P<id>[^/]+)\.scope")
 _KUBERNETES = re.compile(r"/kubepods[^/]*/.*?(?P<id>[0-9a-f]{64})")
-_ENGINES = {"libpod": "podman", "crio": "cri-o", "cri-containerd": "containerd", "lxc.payload": "lxc"}
+_ENGINES = {"libpod": "podman", "crio": "cri-o", "cri-containerd": "containerd"}
 
 
 class Process(NamedTuple):
@@ -143,9 +141,10 @@ def container_of(cgroup: str) -> dict[str, str] | None:
     found = _CONTAINER.search(cgroup)
     if found:
         return {"engine": _ENGINES.get(found["engine"], found["engine"]), "id": found["id"]}
-    found = _MACHINE.search(cgroup)
-    if found:
-        return {"engine": "systemd-nspawn", "id": found["id"]}
+    for pattern, engine in ((_LXC, "lxc"), (_MACHINE, "systemd-nspawn")):
+        found = pattern.search(cgroup)
+        if found:
+            return {"engine": engine, "id": found["id"]}
     return None
 
 
