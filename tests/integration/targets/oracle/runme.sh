@@ -1,0 +1,7 @@
+#!/usr/bin/env bash
+# Copyright (c) 2026 the loopguard.loopback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# A slice of the oracle: the judge against the kernel.
+set -eux
+exec python ../../../oracle/oracle.py --seconds "${ORACLE_SECONDS:-90}" --seed "${ORACLE_SEED:-1}"
