@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import sys
 import time
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
@@ -52,7 +54,7 @@ class ActionModule(ActionBase):
         formats = [kind for kind in ("html", "json") if kind in options["formats"]]
         links = store.links(directory, formats)
 
-        self._show(render_table(record, self._width(), links, _paint), render_table(record, self._width(), links))
+        self._show(*(render_table(record, self._width(), links, _ansible(), paint) for paint in (_paint, _plain)))
         result.update(changed=False, summary=record["summary"], paths=links, directory=None)
         if formats and self._task.check_mode:
             result["msg"] = f"Check mode: {' and '.join(links.values())} would be written."
@@ -93,6 +95,18 @@ def _json(record: dict[str, Any]) -> str:
 
 def _paint(text: str, state: str) -> str:
     return str(stringc(text, _COLOURS.get(state, C.COLOR_WARN)))
+
+
+def _plain(text: str, _state: str) -> str:
+    return text
+
+
+def _ansible() -> str:
+    """Return how this user calls `ansible`: by name, or by its path when it stands in no folder of PATH."""
+    sibling = Path(sys.argv[0]).absolute().with_name("ansible")
+    if not sibling.is_file() or shutil.which("ansible") == str(sibling):
+        return "ansible"
+    return os.path.relpath(sibling) if sibling.is_relative_to(Path.cwd()) else str(sibling)
 
 
 def _version() -> str:

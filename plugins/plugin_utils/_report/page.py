@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 from .record import STATES, WITHOUT_RESULT
 from .text import count, endpoint, visible
-from .words import listens_on, who_gets_in, ways
+from .words import listens_on, other_reasons, target, who, who_gets_in
 
 HERE = Path(__file__).parent
 ROWS = 5000  # rows on the page, the worst ones; the record has all
@@ -37,7 +37,9 @@ def render_page(record: dict[str, Any]) -> str:
         without_result=WITHOUT_RESULT,
         listens_on=listens_on,
         who_gets_in=who_gets_in,
-        ways=ways,
+        who=who,
+        target=target,
+        other_reasons=other_reasons,
         count=count,
         most_paths=_PATHS,
         most_listeners=_LISTENERS,

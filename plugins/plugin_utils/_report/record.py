@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from math import isfinite
 from typing import Any
 
@@ -32,9 +32,7 @@ class NotUnderstoodError(ValueError):
     """A host's answer does not have the shape that exposure_info documents; the message names the place."""
 
 
-def build_record(
-    findings: dict[str, Any], version: str, started: datetime, finished: datetime
-) -> dict[str, Any]:
+def build_record(findings: dict[str, Any], version: str, started: datetime, finished: datetime) -> dict[str, Any]:
     """Make the record of the schema from what each host registered.
 
     findings: host name -> the registered result of exposure_info, or None where there is none.
@@ -53,7 +51,7 @@ def build_record(
         "seconds": round(max(0.0, (finished - started).total_seconds()), 1),
         "summary": {
             "hosts": {"total": len(hosts), **{state: states[state] for state in STATES}},
-            "services": {"total": sum(services.values()), **{verdict: services[verdict] for verdict in VERDICTS}},
+            "services": {"total": sum(services.values()), **{word: services[word] for word in VERDICTS}},
         },
         "worst": _worst(hosts),
         "hosts": hosts,
@@ -81,11 +79,10 @@ def started_at(findings: dict[str, Any], process_started: datetime | None, finis
         host = result.get("host") if isinstance(result, dict) else None
         try:
             collected = datetime.strptime(host["collected"], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc)  # type: ignore[index]
-        except (KeyError, TypeError, ValueError):
+            times.append(collected - timedelta(seconds=host["seconds"]))  # type: ignore[index]
+        except (KeyError, OverflowError, TypeError, ValueError):
             continue
-        if collected <= finished:
-            times.append(collected)
-    earliest = min(times, default=process_started or finished)
+    earliest = min((moment for moment in times if moment <= finished), default=process_started or finished)
     return max(earliest, process_started) if process_started else earliest
 
 
@@ -170,6 +167,7 @@ def _service(row: Any, where: str) -> dict[str, Any]:
         "reasons": _strings(row, "reasons", where),
         "unknowns": [_gap(item, f"{where}.unknowns[{i}]") for i, item in enumerate(_rows(row, "unknowns", where))],
         "checked": _strings(row, "checked", where),
+        "controls": _bounded(row["controls"]) if isinstance(row.get("controls"), dict) else {},
     }
 
 
@@ -198,6 +196,7 @@ def _path(row: Any, where: str) -> dict[str, Any]:
         "via": _string(row, "via", where),
         "reach": _word(row, "reach", where, ("accepted", "maybe")),
         "sources": _strings(row, "sources", where),
+        "sources_omitted": row["sources_omitted"] if isinstance(row.get("sources_omitted"), int) else 0,
         "destinations": _strings(row, "destinations", where),
         "decided_by": [_rule(item, f"{where}.decided_by[{i}]") for i, item in enumerate(_rows(row, "decided_by", where))],
         "text": _string(row, "text", where),

@@ -20,9 +20,12 @@ _UNKNOWN_GAPS = 3
 Paint = Callable[[str, str], str]
 
 
-def render_table(record: dict[str, Any], width: int, links: dict[str, str], paint: Paint = lambda text, _word: text) -> list[str]:
+def render_table(
+    record: dict[str, Any], width: int, links: dict[str, str], ansible: str = "ansible", paint: Paint = lambda text, _word: text
+) -> list[str]:
     """Return the lines to print.
 
+    ansible: the command as the next step names it.
     links: format -> path as shown to the user, for the reports that are (or in check mode would be) written.
     paint: called with a padded verdict and its word; returns it coloured. The word itself always stands there.
     """
@@ -49,7 +52,7 @@ def render_table(record: dict[str, Any], width: int, links: dict[str, str], pain
     for label, kind in (("Report", "html"), ("Record", "json")):
         if kind in links:
             lines.append(f"{label}   {links[kind]}")
-    return lines + _next(record, fleet)
+    return lines + _next(record, fleet, ansible)
 
 
 def _header(record: dict[str, Any], fleet: bool) -> str:
@@ -156,7 +159,7 @@ def _not_seen(record: dict[str, Any], width: int) -> list[str]:
     return _wrapped(f"Not seen: {named}{more}{hint}.", width)
 
 
-def _next(record: dict[str, Any], fleet: bool) -> list[str]:
+def _next(record: dict[str, Any], fleet: bool, ansible: str) -> list[str]:
     """Name one command; it is never folded, so that it can be copied."""
     exposed = [host["name"] for host in record["hosts"] if host["state"] == "exposed"]
     if not exposed:
@@ -164,6 +167,6 @@ def _next(record: dict[str, Any], fleet: bool) -> list[str]:
     target = exposed[0] if exposed[0].replace("-", "").replace(".", "").replace("_", "").isalnum() else "HOST"
     inventory = " -i INVENTORY" if fleet else ""
     return [
-        f"Next     ansible {target}{inventory} -m include_role -a name=loopguard.loopback.verify_bind"
+        f"Next     {ansible} {target}{inventory} -m include_role -a name=loopguard.loopback.verify_bind"
         " -e verify_bind_enforce=true --check --diff"
     ]

@@ -11,7 +11,7 @@ from typing import Any
 from .text import endpoint, visible
 
 _FAMILY = re.compile(r"\(IPv[46]\)")
-_LISTENS = "listens on "
+_WHO = re.compile(r"(.{1,80}?) (?:on|via) ")
 
 
 def listens_on(service: dict[str, Any], most: int) -> str:
@@ -27,9 +27,8 @@ def ways(service: dict[str, Any]) -> list[str]:
     """Return the open ways in as sentences, certain ones first; the same way on IPv4 and IPv6 is one sentence."""
     families: dict[str, list[str]] = {}
     for path in sorted(service["paths"], key=lambda path: path["reach"] != "accepted"):
-        text = _FAMILY.sub("(\0)", path["text"], count=1)
+        known = families.setdefault(_FAMILY.sub("(\0)", path["text"], count=1), [])
         word = {"ipv4": "IPv4", "ipv6": "IPv6"}.get(path["family"], path["family"])
-        known = families.setdefault(("" if path["reach"] == "accepted" else "maybe ") + text, [])
         if word not in known:
             known.append(word)
     return [visible(text.replace("\0", ", ".join(sorted(words)))) for text, words in families.items()]
@@ -37,16 +36,35 @@ def ways(service: dict[str, Any]) -> list[str]:
 
 def who_gets_in(service: dict[str, Any]) -> str:
     """Return the last column: the first way in and how many more, or what kept it unknown, or what was checked."""
-    found = ways(service)
-    if service["verdict"] == "unknown" and service["unknowns"]:
-        gap = service["unknowns"][0]
-        found = [visible(f"{gap['subject']}: {gap['text']}"), *found]
-    if service["verdict"] in ("exposed", "unknown") and found:
-        more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-        return found[0] + more
-    if service["verdict"] == "sealed" and service["scope"] == "loopback":
-        return f"this machine only; checked: {visible(', '.join(service['checked']))}"
-    told = [reason for reason in service["reasons"] if not reason.startswith(_LISTENS)] or service["reasons"]
-    if told:
-        return visible(told[0])
-    return {"absent": "nothing listens there"}.get(service["verdict"], "no reason was given")
+    verdict, found = service["verdict"], ways(service)
+    if verdict == "unknown":
+        found += [visible(f"{gap['subject']}: {gap['text']}") for gap in service["unknowns"]]
+    if verdict in ("exposed", "unknown"):
+        found = found or [visible(reason) for reason in service["reasons"]] or ["no reason was given"]
+        return found[0] + (f" (and {len(found) - 1} more)" if len(found) > 1 else "")
+    if verdict == "absent":
+        return "nothing listens there"
+    closed = "this machine only" if service["scope"] == "loopback" else "every way in is closed"
+    return f"{closed}; checked: {visible(', '.join(service['checked'])) or 'nothing'}"
+
+
+def who(path: dict[str, Any]) -> str:
+    """Return the sources of a path: the words of its sentence (anyone, anyone but ...), or else the networks."""
+    said = _WHO.match(path["text"])
+    if said:
+        return visible(said.group(1))
+    more = len(path["sources"]) - 3 + path["sources_omitted"]
+    return visible(", ".join(path["sources"][:3]), 160) + (f" +{more}" if more > 0 else "")
+
+
+def target(service: dict[str, Any], path: dict[str, Any]) -> str:
+    """Return where a path ends, as people write it: redis 10.0.0.5:6379."""
+    places = [f"[{address}]" if ":" in address else address for address in path["destinations"]]
+    more = f" +{len(places) - 2}" if len(places) > 2 else ""
+    return visible(f"{service['name'][:60]} {', '.join(places[:2])}:{service['port']}{more}", 200)
+
+
+def other_reasons(service: dict[str, Any]) -> list[str]:
+    """Return the reasons that neither a path, nor an unknown, nor a listener tells already."""
+    told = {path["text"] for path in service["paths"]} | {f"{gap['subject']}: {gap['text']}" for gap in service["unknowns"]}
+    return [text for text in service["reasons"] if text not in told and not (service["listeners"] and text.startswith("listens on "))]
