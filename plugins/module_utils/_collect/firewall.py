@@ -27,6 +27,7 @@ _IPTABLES = ("filter", "nat", "mangle", "raw", "security")
 _SAVES = {"ip": "iptables-nft-save", "ip6": "ip6tables-nft-save"}
 _LEGACY = {"ip": ("iptables-legacy-save", "ip_tables_names"), "ip6": ("ip6tables-legacy-save", "ip6_tables_names")}
 _NFT, _NFT_TEXT, _IPSET = ["nft", "-j", "list", "ruleset"], ["nft", "-a", "list", "ruleset"], ["ipset", "save"]
+_ATTEMPTS = 2
 _CHANGING_SET = re.compile(r"--(?:add|del|map)-set (\S+)")
 
 
@@ -50,7 +51,9 @@ def collect_ruleset(run: Runner, read: Read, dump: Dump) -> Firewall:
 
 
 def _nf_tables(run: Runner, dump: Dump) -> _Asked:
-    for attempt in (1, 2):
+    attempt = 0
+    while True:
+        attempt += 1
         asked = _Asked({}, [], {})
         before = _kernel_tables(dump)
         if isinstance(before, Gap):
@@ -62,8 +65,9 @@ def _nf_tables(run: Runner, dump: Dump) -> _Asked:
         _read_nft(run, before, foreign, asked)
         if not before or _kernel_tables(dump) == before:
             break
-        if attempt == 2:
-            asked.gaps.append(Gap("nf_tables", "failed", "the rules changed during each of 2 reads"))
+        if attempt == _ATTEMPTS:
+            asked.gaps.append(Gap("nf_tables", "failed", f"the rules changed during each of {_ATTEMPTS} reads"))
+            break
     for table in before:
         key = table.family, table.name
         if table.dormant and key in asked.tables:
@@ -73,9 +77,7 @@ def _nf_tables(run: Runner, dump: Dump) -> _Asked:
 
 def _kernel_tables(dump: Dump) -> list[KernelTable] | Gap:
     try:
-        return nfnetlink.tables(
-            dump(nfnetlink.NETLINK_NETFILTER, nfnetlink.NFT_MSG_GETTABLE, nfnetlink.get_tables())
-        )
+        return nfnetlink.tables(dump(nfnetlink.NETLINK_NETFILTER, nfnetlink.NFT_MSG_GETTABLE, nfnetlink.get_tables()))
     except OSError as error:
         # EPROTONOSUPPORT: a kernel without nfnetlink; EINVAL: without nf_tables
         return [] if error.errno in (errno.EPROTONOSUPPORT, errno.EINVAL) else _refused("nf_tables", error)
@@ -125,9 +127,7 @@ def _save(run: Runner, tool: str, wanted: Callable[[str], bool]) -> str | Gap:
     return text
 
 
-def _parsed(
-    text: str, tool: str, backend: Backend, family: str, asked: _Asked
-) -> dict[str, Table]:
+def _parsed(text: str, tool: str, backend: Backend, family: str, asked: _Asked) -> dict[str, Table]:
     from .._parse import iptables_save
 
     asked.sources[tool] = "read"
@@ -137,7 +137,9 @@ def _parsed(
         asked.sources[tool] = "unparsable"
         asked.gaps.append(Gap(tool, "unparsable", str(error)[:500]))
         return {}
-    asked.gaps.extend(gap for gap in gaps if gap.reason != "unsupported")  # what it does not show is looked for elsewhere
+    asked.gaps.extend(
+        gap for gap in gaps if gap.reason != "unsupported"
+    )  # what it does not show is looked for elsewhere
     return {table.name: table for table in tables}
 
 
@@ -156,7 +158,9 @@ def _read_nft(run: Runner, known: list[KernelTable], foreign: set[tuple[str, str
             if asked.sources["nft"] == "read":
                 asked.gaps.append(Gap(where, "failed", "the kernel holds it, but no tool shows it"))
             elif key in foreign:
-                asked.gaps.append(Gap(where, asked.sources["nft"], f"{_SAVES[key[0]]} shows its rules in part, and nft did not answer"))
+                asked.gaps.append(
+                    Gap(where, "failed", f"{_SAVES[key[0]]} shows its rules in part, and nft did not answer")
+                )
             continue
         if key not in asked.tables:
             asked.tables[key] = table
@@ -180,7 +184,7 @@ def _nft_tables(run: Runner, asked: _Asked) -> dict[tuple[str, str], Table]:
         asked.gaps.append(text)
         return {}
     spoken = succeeded(run, _NFT_TEXT)  # for people; the JSON says what counts
-    names = {} if isinstance(spoken, Gap) else nft_json.texts(spoken)
+    names = None if isinstance(spoken, Gap) else nft_json.texts(spoken)
     try:
         tables, gaps = nft_json.parse(text, " ".join(_NFT), names)
     except ParseError as error:
@@ -267,13 +271,13 @@ def _legacy_names(read: Read, path: str) -> list[str] | Gap:
 def _ipsets(
     run: Runner, read: Read, dump: Dump, tables: tuple[Table, ...]
 ) -> tuple[dict[str, SetElements], list[Gap], SourceStatus]:
-    texts = [rule.text for table in tables for chain in table.chains.values() for rule in chain.rules if "-set " in rule.text]
+    texts = [
+        rule.text for table in tables for chain in table.chains.values() for rule in chain.rules if "-set " in rule.text
+    ]
     if not texts and not _exists(read, "/sys/module/ip_set/parameters/max_sets"):
         return {}, [], "empty"
     try:
-        names = nfnetlink.ipsets(
-            dump(nfnetlink.NETLINK_NETFILTER, nfnetlink.IPSET_CMD_LIST, nfnetlink.get_ipsets())
-        )
+        names = nfnetlink.ipsets(dump(nfnetlink.NETLINK_NETFILTER, nfnetlink.IPSET_CMD_LIST, nfnetlink.get_ipsets()))
     except OSError as error:
         if error.errno in (errno.EPROTONOSUPPORT, errno.EINVAL):
             return {}, [], "empty"

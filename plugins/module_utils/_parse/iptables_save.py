@@ -14,6 +14,7 @@ from .._model.gap import Gap
 from .._model.network import BITS, network_range
 from .._model.ruleset import Backend, Chain, Match, Rule, Table, Target, builtin_base
 from .error import ParseError
+from .protocol import protocol_name
 
 _Parsed = tuple[tuple[Match, ...], Target]
 _Build = Callable[["tuple[str, ...]", bool, str], Optional[Match]]
@@ -49,12 +50,6 @@ _BASE = {
 _SHORTENED = frozenset(("--j", "--ju", "--jum", "--g", "--go", "--got"))
 _FREE_TEXT = frozenset(("--comment", "--log-prefix", "--nflog-prefix", "--ulog-prefix"))
 
-_PROTOCOLS = {
-    "1": "icmp", "2": "igmp", "4": "ipencap", "6": "tcp", "17": "udp", "33": "dccp", "41": "ipv6", "47": "gre", "50": "esp",
-    "51": "ah", "58": "ipv6-icmp", "89": "ospf", "103": "pim", "112": "vrrp", "132": "sctp", "136": "udplite",
-    "icmpv6": "ipv6-icmp", "ipv6-icmp": "ipv6-icmp", "vrrp": "vrrp",
-}  # fmt: skip
-_PROTOCOLS.update({name: name for name in tuple(_PROTOCOLS.values())})
 _ANY_PROTOCOL = frozenset(("all", "0", "ip", "hopopt"))
 
 _STATES = frozenset(("NEW", "ESTABLISHED", "RELATED", "INVALID", "UNTRACKED", "SNAT", "DNAT"))
@@ -380,7 +375,9 @@ class _Options:
             if any(token in ("--limit-iface-in", "--limit-iface-out") for token in tokens[place:stop]) or (
                 module == "set" and stop > place + count
             ):
-                return stop, [Match("unknown", (), False, " ".join(["-m", module, text, *tokens[place + count : stop]]))]
+                return stop, [
+                    Match("unknown", (), False, " ".join(["-m", module, text, *tokens[place + count : stop]]))
+                ]
             stop = place + count
         if option == "--mark" and module == "connmark":
             build = _ct_mark
@@ -463,17 +460,11 @@ def _protocol(value: str, negated: bool) -> tuple[Match, ...]:
     name = value.lower()
     if name in _ANY_PROTOCOL:
         return (Match("never", (), False, text),) if negated else ()
-    known = _PROTOCOLS.get(name)
-    if known is None and name.isascii() and name.isdigit() and name == str(int(name)) and int(name) < 256:
-        known = name
+    known = protocol_name(name)
     if known is None:
-        try:
-            number = str(socket.getprotobyname(name))
-        except (OSError, ValueError):
-            return (Match("unknown", (), False, text),)
-        known = _PROTOCOLS.get(number, number)
-        if known == "0":
-            return (Match("never", (), False, text),) if negated else ()
+        return (Match("unknown", (), False, text),)
+    if known == "0":
+        return (Match("never", (), False, text),) if negated else ()
     return (Match("protocol", (known,), negated, text),)
 
 
@@ -613,7 +604,20 @@ def _nothing(_values: tuple[str, ...], _negated: bool, _text: str) -> None:
 
 _PORTS = frozenset(("tcp", "udp", "udplite", "sctp", "dccp"))
 _MODULES = _PORTS | frozenset(
-    ("state", "conntrack", "multiport", "iprange", "addrtype", "mark", "connmark", "set", "comment", "icmp", "icmp6", "icmpv6")
+    (
+        "state",
+        "conntrack",
+        "multiport",
+        "iprange",
+        "addrtype",
+        "mark",
+        "connmark",
+        "set",
+        "comment",
+        "icmp",
+        "icmp6",
+        "icmpv6",
+    )
 )
 # option: the modules that have it, how many values it takes, its match
 _MATCH_OPTIONS: dict[str, tuple[frozenset[str], int, _Build]] = {
@@ -643,7 +647,16 @@ _MATCH_OPTIONS: dict[str, tuple[frozenset[str], int, _Build]] = {
 }
 # Options of the protocol's own match, which -p loads by itself: they may stand anywhere after -p.
 _ANYWHERE = frozenset(
-    ("--sport", "--source-port", "--dport", "--destination-port", "--syn", "--tcp-flags", "--icmp-type", "--icmpv6-type")
+    (
+        "--sport",
+        "--source-port",
+        "--dport",
+        "--destination-port",
+        "--syn",
+        "--tcp-flags",
+        "--icmp-type",
+        "--icmpv6-type",
+    )
 )
 
 
