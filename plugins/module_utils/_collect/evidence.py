@@ -8,6 +8,7 @@ from __future__ import annotations
 from .._model.evidence import Evidence
 from . import listeners
 from .command import Runner
+from .files import read_text
 from .firewall import collect_ruleset
 from .host_network import collect_host_network
 from .netlink import dump
@@ -15,6 +16,6 @@ from .netlink import dump
 
 def gather(run: Runner) -> Evidence:
     found = listeners.collect(dump, run)
-    firewall = collect_ruleset(run)
-    host = collect_host_network()
+    firewall = collect_ruleset(run, read_text, dump)
+    host = collect_host_network(routes=False)
     return Evidence(found.rows, found.gaps, found.relays, found.namespace, firewall, host)

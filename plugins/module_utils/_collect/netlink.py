@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import socket
+from contextlib import suppress
 from typing import Callable
 
 from .._parse.netlink import NLM_F_DUMP_INTR, NLMSG_DONE, messages, request
@@ -14,6 +15,7 @@ from .._parse.netlink import NLM_F_DUMP_INTR, NLMSG_DONE, messages, request
 SECONDS = 5.0
 _BUFFER = 1 << 20
 _ATTEMPTS = 3
+_SOL_NETLINK, _NETLINK_GET_STRICT_CHK = 270, 12  # linux/netlink.h: the kernel honours the filters of a route dump
 
 # A dump takes (netlink protocol, message type, payload) and returns the payloads of the answer.
 Dump = Callable[[int, int, bytes], "list[bytes]"]
@@ -38,6 +40,9 @@ def _dump_once(protocol: int, kind: int, payload: bytes) -> tuple[list[bytes], b
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, protocol) as netlink:
         netlink.settimeout(SECONDS)
         netlink.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
+        if protocol == socket.NETLINK_ROUTE:
+            with suppress(OSError):  # a kernel before 4.20 gives more, and the caller filters
+                netlink.setsockopt(_SOL_NETLINK, _NETLINK_GET_STRICT_CHK, 1)
         netlink.bind((0, 0))
         netlink.send(request(kind, payload))
         while True:

@@ -192,7 +192,7 @@ class _Judge:
     def _destination_tests(self, family: Family) -> list[tuple[int, int]]:
         key = ("tests", family)
         if key not in self._reached:
-            found = set()
+            found: set[tuple[Family, int, int]] = set()
             for table in self._context.tables:
                 for chain in table.chains.values():
                     for rule in chain.rules:
