@@ -54,7 +54,8 @@ class ActionModule(ActionBase):
         formats = [kind for kind in ("html", "json") if kind in options["formats"]]
         links = store.links(directory, formats)
 
-        self._show(*(render_table(record, self._width(), links, _ansible(), paint) for paint in (_paint, _plain)))
+        command = [_ansible(), *_inventory(variables.get("ansible_inventory_sources") or [])]
+        self._show(*(render_table(record, self._width(), links, command, paint) for paint in (_paint, _plain)))
         result.update(changed=False, summary=record["summary"], paths=links, directory=None)
         if formats and self._task.check_mode:
             result["msg"] = f"Check mode: {' and '.join(links.values())} would be written."
@@ -106,7 +107,17 @@ def _ansible() -> str:
     sibling = Path(sys.argv[0]).absolute().with_name("ansible")
     if not sibling.is_file() or shutil.which("ansible") == str(sibling):
         return "ansible"
-    return os.path.relpath(sibling) if sibling.is_relative_to(Path.cwd()) else str(sibling)
+    return _short(sibling)
+
+
+def _inventory(sources: list[str]) -> list[str]:
+    """Return the options that name this inventory; `localhost,` needs none, Ansible knows that host anyway."""
+    shown = [source if "," in source else _short(Path(source)) for source in map(str, sources) if source != "localhost,"]
+    return [word for source in shown for word in ("-i", source)]
+
+
+def _short(path: Path) -> str:
+    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
 
 
 def _version() -> str:

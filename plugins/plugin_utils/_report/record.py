@@ -101,9 +101,9 @@ def _host(name: str, result: Any) -> dict[str, Any]:
     elif not isinstance(result, dict):
         host["message"] = f"the findings are a {type(result).__name__}, not the result of exposure_info"
     elif result.get("unreachable") is True:
-        host.update(state="unreachable", message=_text(result.get("msg", "")))
+        host.update(state="unreachable", message=_message(result))
     elif result.get("failed") is True:
-        host.update(state="failed", message=_text(result.get("msg", "")))
+        host.update(state="failed", message=_message(result))
     elif result.get("skipped") is True:
         host["message"] = "the task that looks at this host was skipped"
     else:
@@ -117,6 +117,10 @@ def _host(name: str, result: Any) -> dict[str, Any]:
         services.sort(key=lambda row: (VERDICTS.index(row["verdict"]), natural(row["name"]), row["port"], row["protocol"]))
         host.update(state=_state(services, unknowns), facts=facts, services=services, unknowns=unknowns)
     return host
+
+
+def _message(result: dict[str, Any]) -> str:
+    return _text(result.get("msg", "")).removeprefix("Task failed: ").removeprefix("Action failed: ")
 
 
 def _state(services: list[dict[str, Any]], unknowns: list[dict[str, Any]]) -> str:

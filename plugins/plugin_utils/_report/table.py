@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import shlex
 import textwrap
 from collections.abc import Callable
 from typing import Any
@@ -21,11 +22,11 @@ Paint = Callable[[str, str], str]
 
 
 def render_table(
-    record: dict[str, Any], width: int, links: dict[str, str], ansible: str = "ansible", paint: Paint = lambda text, _word: text
+    record: dict[str, Any], width: int, links: dict[str, str], ansible: list[str], paint: Paint = lambda text, _word: text
 ) -> list[str]:
     """Return the lines to print.
 
-    ansible: the command as the next step names it.
+    ansible: the command of the next step and the options that name the inventory.
     links: format -> path as shown to the user, for the reports that are (or in check mode would be) written.
     paint: called with a padded verdict and its word; returns it coloured. The word itself always stands there.
     """
@@ -52,7 +53,7 @@ def render_table(
     for label, kind in (("Report", "html"), ("Record", "json")):
         if kind in links:
             lines.append(f"{label}   {links[kind]}")
-    return lines + _next(record, fleet, ansible)
+    return lines + _next(record, ansible)
 
 
 def _header(record: dict[str, Any], fleet: bool) -> str:
@@ -159,14 +160,11 @@ def _not_seen(record: dict[str, Any], width: int) -> list[str]:
     return _wrapped(f"Not seen: {named}{more}{hint}.", width)
 
 
-def _next(record: dict[str, Any], fleet: bool, ansible: str) -> list[str]:
+def _next(record: dict[str, Any], ansible: list[str]) -> list[str]:
     """Name one command; it is never folded, so that it can be copied."""
-    exposed = [host["name"] for host in record["hosts"] if host["state"] == "exposed"]
-    if not exposed:
+    exposed = next((host["name"] for host in record["hosts"] if host["state"] == "exposed"), None)
+    if exposed is None:
         return []
-    target = exposed[0] if exposed[0].replace("-", "").replace(".", "").replace("_", "").isalnum() else "HOST"
-    inventory = " -i INVENTORY" if fleet else ""
-    return [
-        f"Next     {ansible} {target}{inventory} -m include_role -a name=loopguard.loopback.verify_bind"
-        " -e verify_bind_enforce=true --check --diff"
-    ]
+    words = [ansible[0], exposed, *ansible[1:], *"-m include_role -a name=loopguard.loopback.verify_bind".split()]
+    command = shlex.join([*words, *"-e verify_bind_enforce=true --check --diff".split()])
+    return [f"Next     {visible(command, 1000)}"]
