@@ -1,115 +1,156 @@
 # Copyright (c) 2026 the loopguard.loopback authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Interfaces, addresses, routes, sysctls and attached programs, from the kernel itself."""
+"""Collect the network of the host in the caller's network namespace: rtnetlink, sysctls, BPF programs. Forks nothing."""
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 import platform
 import struct
-import sys
+from typing import Callable, Iterable, NamedTuple
 
 from .._model.gap import Gap
-from .._model.host import HostNetwork, Interface, Route
+from .._model.host import HostNetwork, Interface
 from .._parse import rtnetlink
-from . import netlink
 from .files import Read, read_text
-from .netlink import Dump
+from .netlink import Dump, dump
 
-_PER_INTERFACE = ("route_localnet", "rp_filter", "accept_local")
-_SINGLE = (
-    "net.ipv4.ip_forward",
-    "net.ipv4.ip_nonlocal_bind",
-    "net.ipv6.conf.all.forwarding",
-    "net.ipv6.ip_nonlocal_bind",
-    "net.ipv6.bindv6only",
+_ROUTES = 65536  # a router on the internet has a million
+_INTERFACE_SYSCTLS = ("route_localnet", "rp_filter", "accept_local")
+_SYSCTLS = (
+    "net/ipv4/ip_forward",
+    "net/ipv4/ip_nonlocal_bind",
+    "net/ipv6/conf/all/forwarding",
+    "net/ipv6/ip_nonlocal_bind",
+    "net/ipv6/bindv6only",
 )
-_BRIDGED = ("net.bridge.bridge-nf-call-iptables", "net.bridge.bridge-nf-call-ip6tables")
-# bpf(2): the number of the call by machine, and linux/bpf.h.
-_BPF_CALL = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "loongarch64": 280, "ppc64le": 361, "s390x": 351}
-_BPF_PROG_QUERY, _BPF_SK_LOOKUP = 16, 36
+_OPTIONAL = ("net/bridge/bridge-nf-call-iptables", "net/bridge/bridge-nf-call-ip6tables")
+
+# Number of bpf(2): asm/unistd.h of each architecture.
+_BPF = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "loongarch64": 280, "ppc64le": 361, "ppc64": 361, "s390x": 351}
+_UNKNOWN_PLACE = (errno.EINVAL, errno.ENOSYS, errno.ENOENT)  # an older kernel, or one without BPF
+_PROG_QUERY, _SK_LOOKUP, _TCX_INGRESS = 16, 36, 46
+
+# A counter takes an attach type and a target (a file descriptor or an interface index) and returns how many programs
+# are attached. Raises OSError.
+Count = Callable[[int, int], int]
 
 
-def collect_host_network(dump: Dump = netlink.dump, read: Read = read_text, routes: bool = True) -> HostNetwork:
-    """Return the network of the caller's namespace; main routes only on request, a router may have a million."""
+class _Programs(NamedTuple):
+    sk_lookup: int | None
+    classified: set[int] | None  # indexes of the interfaces with tc programs
+
+
+def collect_host_network(
+    read: Read = read_text, ask: Dump = dump, count: Count | None = None, routes: bool = True
+) -> HostNetwork:
+    """Return what could be read; what could not is in its `gaps`. Changes nothing on the host.
+
+    routes: False leaves the routes out, of which a router may have many.
+    """
     gaps: list[Gap] = []
+    answers = {kind: _ask(ask, kind, gaps) for kind in _KINDS if routes or kind != rtnetlink.RTM_GETROUTE}
+    listed = answers.get(rtnetlink.RTM_GETROUTE, [])
     try:
-        interfaces = _interfaces(dump)
+        links = rtnetlink.links(answers[rtnetlink.RTM_GETLINK])
+        addresses = rtnetlink.addresses(answers[rtnetlink.RTM_GETADDR])
+        names = {link.index: link.name for link in links}
+        ways = rtnetlink.routes(listed[:_ROUTES], names)
+        rules = rtnetlink.rules(answers[rtnetlink.RTM_GETRULE])
+        qdiscs = rtnetlink.classified(answers[rtnetlink.RTM_GETQDISC])
     except OSError as error:
-        gaps.append(Gap("interfaces", "failed", f"netlink: {error.strerror or error}"))
-        interfaces = ()
-    names = {entry.ifindex: entry.name for entry in interfaces}
-    found: list[Route] = []
-    rules: list[str] = []
-    try:
-        for table in (rtnetlink.TABLE_LOCAL, rtnetlink.TABLE_MAIN)[: 2 if routes else 1]:
-            payloads = dump(rtnetlink.NETLINK_ROUTE, rtnetlink.GETROUTE, rtnetlink.request(rtnetlink.GETROUTE, table))
-            found += [route for route in rtnetlink.routes(payloads, names) if route.table == table]
-        rules = rtnetlink.rules(dump(rtnetlink.NETLINK_ROUTE, rtnetlink.GETRULE, rtnetlink.request(rtnetlink.GETRULE)))
-    except OSError as error:
-        gaps.append(Gap("routes", "failed", f"netlink: {error.strerror or error}"))
-    sysctls = _sysctls(read, [entry.name for entry in interfaces], gaps)
-    return HostNetwork(interfaces, tuple(found), tuple(rules), sysctls, _sk_lookup(gaps), tuple(gaps))
-
-
-def _interfaces(dump: Dump) -> tuple[Interface, ...]:
-    def ask(kind: int) -> list[bytes]:
-        return dump(rtnetlink.NETLINK_ROUTE, kind, rtnetlink.request(kind))
-
-    links = rtnetlink.links(ask(rtnetlink.GETLINK))
-    addresses = rtnetlink.addresses(ask(rtnetlink.GETADDR))
-    programmable = rtnetlink.programmable(ask(rtnetlink.GETQDISC))
-    names = {link.ifindex: link.name for link in links}
-    return tuple(
-        Interface(
-            link.name, link.ifindex, link.kind, link.up, link.loopback, names.get(link.master),
-            tuple(address for index, address in addresses if index == link.ifindex), link.xdp, link.ifindex in programmable,
+        gaps.append(Gap("rtnetlink", "unparsable", str(error)))
+        links, addresses, ways, rules, qdiscs = [], {}, [], [], set()
+    if len(listed) > _ROUTES:
+        gaps.append(Gap("routes", "unsupported", f"only the first {_ROUTES} routes were read"))
+    programs = _programs(count or bpf_count, links, gaps)
+    tc = None if programs.classified is None else programs.classified | qdiscs
+    interfaces = [
+        link._replace(
+            addresses=tuple(addresses.get(link.index, ())),
+            tc=True if link.kind == "netkit" or link.index in qdiscs else None if tc is None else link.index in tc,
         )
         for link in links
-    )  # fmt: skip
+    ]
+    sysctls = _sysctls(read, [link.name for link in links], gaps)
+    return HostNetwork(tuple(interfaces), tuple(ways), tuple(rules), sysctls, programs.sk_lookup, tuple(gaps))
 
 
-def _sysctls(read: Read, interfaces: list[str], gaps: list[Gap]) -> dict[str, int | None]:
-    wanted = {name: f"/proc/sys/{name.replace('.', '/')}" for name in (*_SINGLE, *_BRIDGED)}
-    for interface in ("all", "default", *interfaces):
-        for name in _PER_INTERFACE:
-            # The name of a VLAN holds a dot, so the path is not made from the name of the sysctl.
-            wanted[f"net.ipv4.conf.{interface}.{name}"] = f"/proc/sys/net/ipv4/conf/{interface}/{name}"
-    values: dict[str, int | None] = {}
-    for name, path in wanted.items():
+_KINDS = {
+    rtnetlink.RTM_GETLINK: "interfaces",
+    rtnetlink.RTM_GETADDR: "addresses",
+    rtnetlink.RTM_GETROUTE: "routes",
+    rtnetlink.RTM_GETRULE: "routing rules",
+    rtnetlink.RTM_GETQDISC: "queueing disciplines",
+}
+
+
+def _ask(ask: Dump, kind: int, gaps: list[Gap]) -> list[bytes]:
+    try:
+        return ask(0, kind, rtnetlink.get(kind))
+    except OSError as error:
+        denied = isinstance(error, PermissionError)
+        gaps.append(Gap(_KINDS[kind], "denied" if denied else "failed", f"the kernel says: {error.strerror or error}"))
+        return []
+
+
+def _sysctls(read: Read, names: Iterable[str], gaps: list[Gap]) -> dict[str, int | None]:
+    found: dict[str, int | None] = {}
+    refused: list[str] = []
+    said = ""
+    for path in (
+        *_SYSCTLS,
+        *_OPTIONAL,
+        *(f"net/ipv4/conf/{name}/{key}" for name in ("all", "default", *names) for key in _INTERFACE_SYSCTLS),
+    ):
         try:
-            values[name] = int(read(path))
-        except FileNotFoundError:
-            if name in _BRIDGED or name.startswith("net.ipv6."):
-                continue  # no bridge filter loaded, or a kernel without IPv6
-            values[name] = None
-            gaps.append(Gap(name, "absent", f"{path} does not exist"))
+            found[path] = int(read(f"/proc/sys/{path}"))
+        except FileNotFoundError:  # no IPv6, no bridge filter, or the interface is gone
+            if path == _SYSCTLS[0]:
+                gaps.append(Gap(f"/proc/sys/{path}", "absent", "the sysctls of the network are not visible"))
+                return {}
         except (OSError, ValueError) as error:
-            values[name] = None
-            gaps.append(Gap(name, "denied" if isinstance(error, PermissionError) else "failed", str(error)))
-    return values
+            found[path] = None
+            refused.append(path)
+            said = said or str(error)
+    if refused:
+        text = f"{said}; {len(refused)} sysctls could not be read" if len(refused) > 1 else said
+        gaps.append(Gap(f"/proc/sys/{refused[0]}", "denied" if "ermission" in said else "failed", text[:500]))
+    return found
 
 
-def _sk_lookup(gaps: list[Gap]) -> bool:
-    """Ask bpf(2) whether a program chooses the socket for packets that come in."""
-    number = _BPF_CALL.get(platform.machine()) if sys.maxsize > 2**32 else None
-    if number is None:
-        gaps.append(Gap("sk_lookup", "unsupported", f"no number of bpf(2) is known for {platform.machine()}"))
-        return False
+def _programs(count: Count, links: list[Interface], gaps: list[Gap]) -> _Programs:
+    """Ask for programs that no dump shows: sk_lookup of the namespace, and tc programs that hang on no qdisc (tcx)."""
     try:
         namespace = os.open("/proc/self/ns/net", os.O_RDONLY)
+        try:
+            lookups = count(_SK_LOOKUP, namespace)
+        finally:
+            os.close(namespace)
+        return _Programs(lookups, {link.index for link in links if count(_TCX_INGRESS, link.index)})
     except OSError as error:
-        gaps.append(Gap("sk_lookup", "failed", str(error)))
-        return False
+        denied = isinstance(error, PermissionError)
+        text = f"BPF programs cannot be listed: {error.strerror or error}"
+        gaps.append(Gap("bpf", "denied" if denied else "unsupported", text))
+        return _Programs(None, None)
+
+
+def bpf_count(attach_type: int, target: int) -> int:
+    """Return how many programs are attached; 0 where the kernel does not know this place. Raises OSError."""
+    number = _BPF.get(platform.machine())
+    if number is None or struct.calcsize("P") != 8:
+        raise OSError(f"the number of bpf(2) on {platform.machine()} is not known")
     try:
-        query = ctypes.create_string_buffer(struct.pack("=IIIIQI", namespace, _BPF_SK_LOOKUP, 0, 0, 0, 0), 64)
-        failed = ctypes.CDLL(None, use_errno=True).syscall(number, _BPF_PROG_QUERY, query, len(query))
-        code = ctypes.get_errno()
-    finally:
-        os.close(namespace)
-    if failed and code not in (errno.EINVAL, errno.ENOSYS):  # these two: a kernel that has no such programs
-        gaps.append(Gap("sk_lookup", "denied" if code == errno.EPERM else "failed", f"bpf(2): {os.strerror(code)}"))
-    return not failed and struct.unpack_from("=I", query, 24)[0] > 0
+        import ctypes
+    except ImportError as error:
+        raise OSError(str(error)) from None
+    query = ctypes.create_string_buffer(struct.pack("=IIIIQIIQ", target, attach_type, 0, 0, 0, 0, 0, 0), 64)
+    library = ctypes.CDLL(None, use_errno=True)
+    if library.syscall(ctypes.c_long(number), ctypes.c_int(_PROG_QUERY), query, ctypes.c_uint(64)) == 0:
+        return int(struct.unpack_from("=I", query, 24)[0])
+    code = ctypes.get_errno()
+    if code in _UNKNOWN_PLACE:
+        return 0
+    raise OSError(code, os.strerror(code))

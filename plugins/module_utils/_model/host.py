@@ -1,65 +1,84 @@
 # Copyright (c) 2026 the loopguard.loopback authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The network of a host as far as it decides who gets in."""
+"""The network of a host: interfaces, routes, the sysctls on the boundary of loopback, programs that see packets first."""
 
 from __future__ import annotations
 
-from typing import Any, Mapping, NamedTuple
+from typing import TYPE_CHECKING, Any, Mapping, NamedTuple
 
 from .gap import Gap
-from .vocabulary import Family
+
+if TYPE_CHECKING:
+    from .vocabulary import Family
 
 
 class Interface(NamedTuple):
-    """kind: veth, bridge, vlan, ... ("" for a physical one). addresses: address/prefix length.
+    """kind: bridge, veth, vlan, wireguard, ...; empty for hardware. master: the bridge, bond or VRF it belongs to.
 
-    xdp: a program is attached to the driver or the generic hook. tc: a qdisc is there that programs hang on (clsact, ingress).
+    addresses: CIDR with the address of the host itself. xdp, tc: a BPF program or filter sees its packets before the
+    firewall does; None when that could not be asked.
     """
 
     name: str
-    ifindex: int
+    index: int  # type: ignore[assignment]  # a field of this name hides tuple.index
     kind: str
     up: bool
     loopback: bool
     master: str | None
-    addresses: tuple[str, ...]
-    xdp: bool
-    tc: bool
+    addresses: tuple[str, ...] = ()
+    xdp: bool | None = False
+    tc: bool | None = False
 
 
 class Route(NamedTuple):
-    """destination: CIDR. type: unicast, local, blackhole, ... table: 254 is main, 255 local."""
+    """One next hop. type: unicast, local, blackhole, ...; table: main, local, default or a number as text."""
 
     family: Family
     destination: str
     gateway: str | None
     interface: str | None
-    table: int
+    table: str
     type: str
 
 
-class HostNetwork(NamedTuple):
-    """routes: main and local. rules: policy routing beyond the three rules that every host has, as text.
+class RoutingRule(NamedTuple):
+    """A rule of policy routing; the kernel's own three (local, main, default) are left out. mark: value/mask."""
 
-    sysctls: name -> value, None when it could not be read. sk_lookup: a BPF program that picks the socket is attached.
+    family: Family
+    priority: int
+    source: str | None
+    destination: str | None
+    in_interface: str | None
+    out_interface: str | None
+    mark: str | None
+    table: str
+    action: str
+    inverted: bool
+
+
+class HostNetwork(NamedTuple):
+    """sysctls: path below /proc/sys -> value, None when it could not be read; what the kernel does not have is left out.
+
+    sk_lookup: programs that choose the socket of a packet in this network namespace, None when that could not be asked.
     """
 
     interfaces: tuple[Interface, ...]
     routes: tuple[Route, ...]
-    rules: tuple[str, ...]
+    rules: tuple[RoutingRule, ...]
     sysctls: dict[str, int | None]
-    sk_lookup: bool
+    sk_lookup: int | None
     gaps: tuple[Gap, ...]
 
 
 def host_to_dict(host: HostNetwork) -> dict[str, Any]:
     """Return it as JSON data; the inverse is host_from_dict."""
     return {
-        **host._asdict(),
         "interfaces": [{**entry._asdict(), "addresses": list(entry.addresses)} for entry in host.interfaces],
         "routes": [route._asdict() for route in host.routes],
-        "rules": list(host.rules),
+        "rules": [rule._asdict() for rule in host.rules],
+        "sysctls": dict(host.sysctls),
+        "sk_lookup": host.sk_lookup,
         "gaps": [gap.to_dict() for gap in host.gaps],
     }
 
@@ -69,7 +88,7 @@ def host_from_dict(data: Mapping[str, Any]) -> HostNetwork:
     return HostNetwork(
         tuple(Interface(**{**entry, "addresses": tuple(entry["addresses"])}) for entry in data["interfaces"]),
         tuple(Route(**route) for route in data["routes"]),
-        tuple(data["rules"]),
+        tuple(RoutingRule(**rule) for rule in data["rules"]),
         dict(data["sysctls"]),
         data["sk_lookup"],
         tuple(Gap(**gap) for gap in data["gaps"]),

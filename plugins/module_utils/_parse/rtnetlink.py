@@ -1,159 +1,185 @@
 # Copyright (c) 2026 the loopguard.loopback authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Answers of NETLINK_ROUTE: links, addresses, routes, routing rules and qdiscs (rtnetlink(7), linux/rtnetlink.h)."""
+"""Answers of rtnetlink(7): links, addresses, routes, routing rules and queueing disciplines."""
 
 from __future__ import annotations
 
 import errno
 import socket
 import struct
-from typing import TYPE_CHECKING, Iterable, NamedTuple
+from typing import TYPE_CHECKING, Iterable
 
-from .._model.host import Route
+from .._model.host import Interface, Route, RoutingRule
 from .netlink import NetlinkError, attributes
 
 if TYPE_CHECKING:
     from .._model.vocabulary import Family
 
-NETLINK_ROUTE = 0
-GETLINK, GETADDR, GETROUTE, GETRULE, GETQDISC = 18, 22, 26, 34, 38
-TABLE_MAIN, TABLE_LOCAL = 254, 255
+RTM_GETLINK, RTM_GETADDR, RTM_GETROUTE, RTM_GETRULE, RTM_GETQDISC = 18, 22, 26, 34, 38
 
-_LINK = struct.Struct("=BxHiII")  # family, type, index, flags, change
-_ADDRESS = struct.Struct("=BBBBI")  # family, prefix length, flags, scope, index
-_ROUTE = struct.Struct("=BBBBBBBBI")  # family, dst_len, src_len, tos, table, protocol, scope, type, flags
-_QDISC = struct.Struct("=B3xiIII")  # family, index, handle, parent, info
-_IFF_UP, _IFF_LOOPBACK = 0x1, 0x8
-_IFLA_IFNAME, _IFLA_MASTER, _IFLA_LINKINFO, _IFLA_XDP = 3, 10, 18, 43
-_INFO_KIND, _XDP_ATTACHED = 1, 2
-_IFA_ADDRESS, _IFA_LOCAL = 1, 2
-_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_TABLE = 1, 4, 5, 15
-_FRA_PRIORITY, _FRA_FWMARK = 6, 10
-_TCA_KIND = 1
-_ROUTE_TYPES = (
-    "unspec", "unicast", "local", "broadcast", "anycast", "multicast", "blackhole", "unreachable", "prohibit", "throw",
-    "nat", "xresolve",
+_LINK = struct.Struct("=BxHiII")  # ifinfomsg
+_ADDRESS = struct.Struct("=BBBBi")  # ifaddrmsg
+_ROUTE = struct.Struct("=BBBBBBBBI")  # rtmsg, and fib_rule_hdr
+_QDISC = struct.Struct("=BxxxiIII")  # tcmsg
+_NEXT_HOP = struct.Struct("=HBBi")
+
+_UP, _LOOPBACK = 0x1, 0x8
+_FAMILIES: dict[int, Family] = {socket.AF_INET: "ipv4", socket.AF_INET6: "ipv6"}
+_TABLES = {253: "default", 254: "main", 255: "local"}
+_TYPES = (
+    "unspec", "unicast", "local", "broadcast", "anycast", "multicast", "blackhole", "unreachable", "prohibit", "throw", "nat",
 )  # fmt: skip
-# The rules of every host: local, main and default (ip-rule(8)).
-_USUAL_RULES = ((0, TABLE_LOCAL), (32766, TABLE_MAIN), (32767, 253))
+_SKIPPED = ("broadcast", "anycast", "multicast")  # the kernel makes them with every address
+_ACTIONS = {1: "lookup", 2: "goto", 3: "nop", 6: "blackhole", 7: "unreachable", 8: "prohibit"}
+_OWN_RULES = ((0, "local"), (32766, "main"), (32767, "default"))
+_INVERTED = 0x2
+_CLSACT = 0xFFFFFFF1  # the parent of ingress and clsact
 
 
-class Link(NamedTuple):
-    ifindex: int
-    name: str
-    kind: str
-    up: bool
-    loopback: bool
-    master: int
-    xdp: bool
+def get(kind: int) -> bytes:
+    """Return the payload that asks for everything of a kind, without statistics."""
+    if kind == RTM_GETLINK:
+        return _LINK.pack(0, 0, 0, 0, 0) + struct.pack("=HHI", 8, 29, 1 << 3)  # IFLA_EXT_MASK: RTEXT_FILTER_SKIP_STATS
+    return bytes({RTM_GETADDR: _ADDRESS.size, RTM_GETQDISC: _QDISC.size}.get(kind, _ROUTE.size))
 
 
-def request(kind: int, table: int = 0) -> bytes:
-    """Return the payload of a dump; `table` narrows GETROUTE where the kernel can."""
-    if kind == GETLINK:
-        return bytes(_LINK.size)
-    if kind == GETADDR:
-        return bytes(_ADDRESS.size)
-    if kind == GETQDISC:
-        return bytes(_QDISC.size)
-    return _ROUTE.pack(0, 0, 0, 0, table, 0, 0, 0, 0)
-
-
-def links(payloads: Iterable[bytes]) -> list[Link]:
-    """Raises NetlinkError (EBADMSG) for what is no link message; the others here do likewise."""
+def links(payloads: Iterable[bytes]) -> list[Interface]:
+    """Return the interfaces without addresses. Raises OSError for what is not netlink."""
     found = []
+    masters = {}
     for payload in payloads:
         _family, _type, index, flags, _change = _unpack(_LINK, payload)
-        fields = attributes(payload, _LINK.size)
-        info = attributes(fields.get(_IFLA_LINKINFO, b""))
-        xdp = attributes(fields.get(_IFLA_XDP, b"")).get(_XDP_ATTACHED, b"\0")
+        values = attributes(payload, _LINK.size)
+        details = attributes(values.get(18, b""))  # IFLA_LINKINFO
+        program = attributes(values.get(43, b"")).get(2, b"\0")  # IFLA_XDP_ATTACHED
+        masters[index] = _u32(values.get(10))
         found.append(
-            Link(
-                index, _text(fields.get(_IFLA_IFNAME, b"")), _text(info.get(_INFO_KIND, b"")), bool(flags & _IFF_UP),
-                bool(flags & _IFF_LOOPBACK), _number(fields.get(_IFLA_MASTER, b"")), any(xdp),
+            Interface(
+                _text(values.get(3)),
+                index,
+                _text(details.get(1)),
+                bool(flags & _UP),
+                bool(flags & _LOOPBACK),
+                None,
+                (),
+                program != b"\0",
             )
-        )  # fmt: skip
-    return found
+        )
+    names = {link.index: link.name for link in found}
+    return [link._replace(master=names.get(masters[link.index])) for link in found]
 
 
-def addresses(payloads: Iterable[bytes]) -> list[tuple[int, str]]:
-    """Return (interface index, address/prefix length) of each local address."""
-    found = []
+def addresses(payloads: Iterable[bytes]) -> dict[int, list[str]]:
+    """Return interface index -> addresses as CIDR. Raises OSError for what is not netlink."""
+    found: dict[int, list[str]] = {}
     for payload in payloads:
         family, length, _flags, _scope, index = _unpack(_ADDRESS, payload)
-        fields = attributes(payload, _ADDRESS.size)
-        # On a point-to-point link IFA_ADDRESS is the other end.
-        packed = fields.get(_IFA_LOCAL) or fields.get(_IFA_ADDRESS, b"")
-        if family in (socket.AF_INET, socket.AF_INET6):
-            found.append((index, f"{_address(family, packed)}/{length}"))
+        values = attributes(payload, _ADDRESS.size)
+        address = values.get(2, values.get(1))  # IFA_LOCAL; of a point-to-point link IFA_ADDRESS is the other end
+        if family in _FAMILIES and address is not None:
+            found.setdefault(index, []).append(f"{_address(family, address)}/{length}")
     return found
 
 
 def routes(payloads: Iterable[bytes], names: dict[int, str]) -> list[Route]:
-    """Return IPv4 and IPv6 routes; `names` are the interfaces by index."""
+    """Return the routes of IPv4 and IPv6. names: interface index -> name. Raises OSError for what is not netlink."""
     found = []
     for payload in payloads:
-        family, length, _src, _tos, table, _protocol, _scope, kind, _flags = _unpack(_ROUTE, payload)
-        if family not in (socket.AF_INET, socket.AF_INET6):
+        family, length, _source, _tos, table, _protocol, _scope, kind, _flags = _unpack(_ROUTE, payload)
+        type_name = _TYPES[kind] if kind < len(_TYPES) else str(kind)
+        if family not in _FAMILIES or type_name in _SKIPPED:
             continue
-        fields = attributes(payload, _ROUTE.size)
-        destination = fields.get(_RTA_DST) or bytes(4 if family == socket.AF_INET else 16)
-        gateway = fields.get(_RTA_GATEWAY)
-        name: Family = "ipv4" if family == socket.AF_INET else "ipv6"
-        found.append(
-            Route(
-                name, f"{_address(family, destination)}/{length}", _address(family, gateway) if gateway else None,
-                names.get(_number(fields.get(_RTA_OIF, b""))), _number(fields.get(_RTA_TABLE, b"")) or table,
-                _ROUTE_TYPES[kind] if kind < len(_ROUTE_TYPES) else str(kind),
+        values = attributes(payload, _ROUTE.size)
+        number = _u32(values.get(15)) or table
+        destination = f"{_address(family, values.get(1))}/{length}"
+        for hop in _hops(values):
+            gateway = hop.get(5)
+            via = hop.get(18, b"")  # RTA_VIA: a next hop of the other family
+            found.append(
+                Route(
+                    _FAMILIES[family],
+                    destination,
+                    _address(family, gateway)
+                    if gateway
+                    else _address(struct.unpack_from("=H", via)[0], via[2:])
+                    if len(via) > 2
+                    else None,
+                    names.get(_u32(hop.get(4)), str(_u32(hop.get(4)))) if 4 in hop else None,
+                    _TABLES.get(number, str(number)),
+                    type_name,
+                )
             )
-        )  # fmt: skip
     return found
 
 
-def rules(payloads: Iterable[bytes]) -> list[str]:
-    """Return the policy routing rules that not every host has, as short text."""
+def _hops(values: dict[int, bytes]) -> list[dict[int, bytes]]:
+    data = values.get(9, b"")  # RTA_MULTIPATH
+    if not data:
+        return [values]
+    hops = []
+    position = 0
+    while position + _NEXT_HOP.size <= len(data):
+        length, _flags, _weight, index = _NEXT_HOP.unpack_from(data, position)
+        if length < _NEXT_HOP.size:
+            raise NetlinkError(errno.EBADMSG, f"a next hop of {length} bytes")
+        hops.append({4: struct.pack("=i", index), **attributes(data[position : position + length], _NEXT_HOP.size)})
+        position += (length + 3) & ~3
+    return hops
+
+
+def rules(payloads: Iterable[bytes]) -> list[RoutingRule]:
+    """Return the routing rules that somebody added. Raises OSError for what is not netlink."""
     found = []
     for payload in payloads:
-        family, dst, src, _tos, table, _protocol, _scope, action, _flags = _unpack(_ROUTE, payload)
-        if family not in (socket.AF_INET, socket.AF_INET6):
-            continue  # multicast routing has rules of its own
-        fields = attributes(payload, _ROUTE.size)
-        priority = _number(fields.get(_FRA_PRIORITY, b""))
-        table = _number(fields.get(_RTA_TABLE, b"")) or table
-        mark = _number(fields.get(_FRA_FWMARK, b""))
-        if (priority, table) in _USUAL_RULES and not dst and not src and not mark:
+        family, to_length, from_length, _tos, table, _r1, _r2, action, flags = _unpack(_ROUTE, payload)
+        if family not in _FAMILIES:
             continue
-        version = "ipv4" if family == socket.AF_INET else "ipv6"
-        found.append(f"{version} priority {priority}: table {table}, action {action}, mark {mark:#x}")
+        values = attributes(payload, _ROUTE.size)
+        priority, number = _u32(values.get(6)), _u32(values.get(15)) or table
+        name = _TABLES.get(number, str(number))
+        conditions = set(values) & {1, 2, 3, 4, 10, 17, 19, 20, 22, 23, 24}  # FRA_*
+        if action == 1 and (priority, name) in _OWN_RULES and not conditions:
+            continue
+        mark = f"{_u32(values[10]):#x}/{_u32(values.get(16)) or 0xFFFFFFFF:#x}" if 10 in values else None
+        found.append(
+            RoutingRule(
+                _FAMILIES[family],
+                priority,
+                f"{_address(family, values[2])}/{from_length}" if 2 in values else None,
+                f"{_address(family, values[1])}/{to_length}" if 1 in values else None,
+                _text(values.get(3)) or None,
+                _text(values.get(17)) or None,
+                mark,
+                "l3mdev" if 19 in values else name,
+                _ACTIONS.get(action, str(action)),
+                bool(flags & _INVERTED),
+            )
+        )
     return found
 
 
-def programmable(payloads: Iterable[bytes]) -> set[int]:
-    """Return the indexes of the interfaces with a qdisc that tc programs hang on where packets come in."""
-    found = set()
-    for payload in payloads:
-        _family, index, _handle, _parent, _info = _unpack(_QDISC, payload)
-        if _text(attributes(payload, _QDISC.size).get(_TCA_KIND, b"")) in ("clsact", "ingress"):
-            found.add(index)
-    return found
+def classified(payloads: Iterable[bytes]) -> set[int]:
+    """Return the indexes of the interfaces that have an ingress or clsact qdisc, where tc filters hang."""
+    return {_unpack(_QDISC, payload)[1] for payload in payloads if _unpack(_QDISC, payload)[3] == _CLSACT}
 
 
 def _unpack(layout: struct.Struct, payload: bytes) -> tuple[int, ...]:
     if len(payload) < layout.size:
-        raise NetlinkError(errno.EBADMSG, f"a message of {len(payload)} bytes, not {layout.size}")
+        raise NetlinkError(errno.EBADMSG, f"a message of {len(payload)} bytes instead of {layout.size}")
     return layout.unpack_from(payload)
 
 
-def _address(family: int, packed: bytes) -> str:
-    if len(packed) != (4 if family == socket.AF_INET else 16):
-        raise NetlinkError(errno.EBADMSG, f"an address of {len(packed)} bytes")
-    return socket.inet_ntop(family, packed)
+def _text(value: bytes | None) -> str:
+    return (value or b"").rstrip(b"\0").decode("utf-8", "replace")
 
 
-def _number(value: bytes) -> int:
-    return int(struct.unpack("=I", value)[0]) if len(value) == 4 else 0
+def _u32(value: bytes | None) -> int:
+    return int(struct.unpack_from("=I", value)[0]) if value and len(value) >= 4 else 0
 
 
-def _text(value: bytes) -> str:
-    return value.rstrip(b"\0").decode("utf-8", "replace")
+def _address(family: int, value: bytes | None) -> str:
+    size = 4 if family == socket.AF_INET else 16
+    if value is not None and len(value) != size:
+        raise NetlinkError(errno.EBADMSG, f"an address of {len(value)} bytes")
+    return socket.inet_ntop(family, value or bytes(size))
