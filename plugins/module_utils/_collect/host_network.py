@@ -40,7 +40,7 @@ Count = Callable[[int, int], int]
 
 class _Programs(NamedTuple):
     sk_lookup: int | None
-    classified: set[int] | None  # indexes of the interfaces with tc programs
+    tc: set[int]  # indexes of the interfaces
 
 
 def collect_host_network(
@@ -66,11 +66,10 @@ def collect_host_network(
     if len(listed) > _ROUTES:
         gaps.append(Gap("routes", "unsupported", f"only the first {_ROUTES} routes were read"))
     programs = _programs(count or bpf_count, links, gaps)
-    tc = None if programs.classified is None else programs.classified | qdiscs
     interfaces = [
         link._replace(
             addresses=tuple(addresses.get(link.index, ())),
-            tc=True if link.kind == "netkit" or link.index in qdiscs else None if tc is None else link.index in tc,
+            tc=link.kind == "netkit" or link.index in qdiscs or link.index in programs.tc,
         )
         for link in links
     ]
@@ -134,7 +133,7 @@ def _programs(count: Count, links: list[Interface], gaps: list[Gap]) -> _Program
         denied = isinstance(error, PermissionError)
         text = f"BPF programs cannot be listed: {error.strerror or error}"
         gaps.append(Gap("bpf", "denied" if denied else "unsupported", text))
-        return _Programs(None, None)
+        return _Programs(None, set())
 
 
 def bpf_count(attach_type: int, target: int) -> int:

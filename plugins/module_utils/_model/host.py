@@ -17,7 +17,7 @@ class Interface(NamedTuple):
     """kind: bridge, veth, vlan, wireguard, ...; empty for hardware. master: the bridge, bond or VRF it belongs to.
 
     addresses: CIDR with the address of the host itself. xdp, tc: a BPF program or filter sees its packets before the
-    firewall does; None when that could not be asked.
+    firewall does. When programs could not be listed a Gap about bpf says so.
     """
 
     name: str
@@ -27,8 +27,8 @@ class Interface(NamedTuple):
     loopback: bool
     master: str | None
     addresses: tuple[str, ...] = ()
-    xdp: bool | None = False
-    tc: bool | None = False
+    xdp: bool = False
+    tc: bool = False
 
 
 class Route(NamedTuple):
