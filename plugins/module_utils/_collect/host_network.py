@@ -43,7 +43,7 @@ class _Programs(NamedTuple):
     tc: set[int]  # indexes of the interfaces
 
 
-def collect_host_network(
+def collect_network(
     read: Read = read_text, ask: Dump = dump, count: Count | None = None, routes: bool = True
 ) -> HostNetwork:
     """Return what could be read; what could not is in its `gaps`. Changes nothing on the host.
