@@ -10,12 +10,12 @@ from . import listeners
 from .command import Runner
 from .files import read_text
 from .firewall import collect_ruleset
-from .host_network import collect_host_network
+from .host_network import collect_network
 from .netlink import dump
 
 
 def gather(run: Runner) -> Evidence:
     found = listeners.collect(dump, run)
     firewall = collect_ruleset(run, read_text, dump)
-    host = collect_host_network(routes=False)
+    host = collect_network(read_text, dump)
     return Evidence(found.rows, found.gaps, found.relays, found.namespace, firewall, host)

@@ -212,30 +212,28 @@ class _Judge:
     ) -> list[Path]:
         if part.reach == "dropped":
             return []
-        sources = subtract(part.sources, self._not_a_stranger(packet, service))
-        if not sources:
+        sources = subtract(part.sources, _allowed(service, packet.family))
+        if not subtract(sources, self._no_strangers(packet)):
             return []
         answer: Reach = "maybe" if programs or self._evidence.firewall.gaps else part.reach
         names = tuple(next(cidrs(packet.family, address, address)).partition("/")[0] for address in destinations)
         return [Path(packet.family, packet.interface, via, answer, tuple(sources), names, part.decided_by, "")]
 
-    def _not_a_stranger(self, packet: Packet, service: Service) -> list[tuple[int, int]]:
-        """Sources that need no judging: impossible ones, the machine itself, and those that the user allows."""
-        removed = [network_range(text) for text in _IMPOSSIBLE[packet.family]]
-        removed += [entry for entry in map(network_range, service.allow) if entry.family == packet.family]
-        bounds = [(entry.first, entry.last) for entry in removed]
+    def _no_strangers(self, packet: Packet) -> list[tuple[int, int]]:
+        """Return the sources that need no judging: impossible ones, and the machine itself."""
+        bounds = [network_range(text)[1:3] for text in _IMPOSSIBLE[packet.family]]
         if packet.family == "ipv4":
-            if self._sysctl("ipv4", packet.interface, "route_localnet") == 0:
+            if self._sysctl(packet.interface, "route_localnet") == 0:
                 bounds.append((127 << 24, (128 << 24) - 1))
-            if self._sysctl("ipv4", packet.interface, "accept_local") == 0:
+            if self._sysctl(packet.interface, "accept_local") == 0:
                 bounds += self._own["ipv4"]
         elif packet.protocol in ("tcp", "sctp", "dccp"):  # the answer would stay here, so no connection comes about
             bounds += self._own["ipv6"]
         return bounds
 
-    def _sysctl(self, family: str, interface: str, name: str) -> int | None:
+    def _sysctl(self, interface: str, name: str) -> int | None:
         """Return the effective value: the larger of `all` and the interface's own; None when one is not known."""
-        values = [self._host.sysctls.get(f"net.{family}.conf.{scope}.{name}") for scope in ("all", interface)]
+        values = [self._host.sysctls.get(f"net/ipv4/conf/{scope}/{name}") for scope in ("all", interface)]
         return None if None in values else max(value for value in values if value is not None)
 
     def _route_localnet(self, row: Listener, service: Service) -> list[Path]:
@@ -243,7 +241,7 @@ class _Judge:
         address = network_range(row.address.rpartition(":")[2]).first
         paths = []
         for interface in self._interfaces:
-            value = self._sysctl("ipv4", interface.name, "route_localnet")
+            value = self._sysctl(interface.name, "route_localnet")
             if value == 0:
                 continue
             packet = Packet("ipv4", row.protocol, address, row.port, interface.name)
@@ -265,9 +263,9 @@ class _Judge:
                 if not self._concerns(rule, family, service, rows):
                     continue
                 decision = Decision(table.backend, table.family, table.name, chain, rule.number, rule.text)
-                everyone = subtract([(0, (1 << BITS[family]) - 1)], self._not_a_stranger(Packet(family, service.protocol, 0, 0, ""), service))
-                if everyone:
-                    paths.append(Path(family, "any", "redirect", "maybe", tuple(everyone), (), (decision,), ""))
+                sources = tuple(subtract([(0, (1 << BITS[family]) - 1)], _allowed(service, family)))
+                if sources:
+                    paths.append(Path(family, "any", "redirect", "maybe", sources, (), (decision,), ""))
         return paths
 
     def _concerns(self, rule: Rule, family: Family, service: Service, rows: Sequence[Listener]) -> bool:
@@ -287,7 +285,7 @@ class _Judge:
             return False
         if target.kind == "redirect":
             return any(row.scope != "loopback" for row in rows)
-        localnet = [self._sysctl("ipv4", entry.name, "route_localnet") for entry in self._interfaces]
+        localnet = [self._sysctl(entry.name, "route_localnet") for entry in self._interfaces]
         return any(row.scope != "loopback" for row in rows) or any(value != 0 for value in localnet)
 
     def _leads_to_loopback_only(self, rule: Rule, rows: Sequence[Listener]) -> bool:
@@ -347,6 +345,12 @@ class _Judge:
 
     # what could not be seen
 
+    def _is_own(self, destination: str) -> bool:
+        network = network_range(destination)
+        own = self._own[network.family]
+        loopback = _is_loopback(network.family, network.first)
+        return loopback or any(network.first == network.last == first for first, _last in own)
+
     def _unknowns(self, service: Service, rows: Sequence[Listener], paths: Sequence[Path]) -> tuple[Gap, ...]:
         gaps = [gap for gap in self._evidence.listener_gaps if gap.subject != "processes" or service.protocol == "tcp"]
         if not rows:
@@ -358,9 +362,17 @@ class _Judge:
                 if present:
                     text = f"a {program} program on {interface.name} sees packets before any rule"
                     gaps.append(Gap(f"{program} on {interface.name}", "not_evaluated", text))
+        for route in self._host.routes:
+            if route.table == "local" and route.type == "local" and not self._is_own(route.destination):
+                text = f"{route.destination} is local too (AnyIP), and rules may treat it differently"
+                gaps.append(Gap("local route", "not_evaluated", text))
         if self._host.sk_lookup:
             gaps.append(Gap("sk_lookup", "not_evaluated", "a BPF program may hand packets to any socket"))
         return tuple(dict.fromkeys(gaps))
+
+
+def _allowed(service: Service, family: Family) -> list[tuple[int, int]]:
+    return [entry[1:3] for entry in map(network_range, service.allow) if entry.family == family]
 
 
 def _rewrites(tables: Iterable[Table]) -> Iterable[tuple[Table, str, Rule]]:
@@ -450,11 +462,7 @@ def _rule(decision: Decision) -> str:
 
 def _who(path: Path) -> str:
     """Name the sources for a person: anyone, a few networks, or anyone but a few."""
-    everything = (1 << BITS[path.family]) - 1
-    possible = subtract([(0, everything)], [network_range(text)[1:3] for text in _IMPOSSIBLE[path.family]])
-    missing = subtract(possible, path.sources)
-    if path.family == "ipv4":
-        missing = subtract(missing, [(127 << 24, (128 << 24) - 1)])
+    missing = subtract([(0, (1 << BITS[path.family]) - 1)], path.sources)
     if not missing:
         return "anyone"
     excepted = [text for first, last in missing[:4] for text in cidrs(path.family, first, last)]
