@@ -40,7 +40,7 @@ Count = Callable[[int, int], int]
 
 class _Programs(NamedTuple):
     sk_lookup: int | None
-    tc: set[int] | None  # indexes of the interfaces
+    tc: set[int]  # indexes of the interfaces
 
 
 def collect_network(
@@ -69,11 +69,7 @@ def collect_network(
     interfaces = [
         link._replace(
             addresses=tuple(addresses.get(link.index, ())),
-            tc=True
-            if link.kind == "netkit" or link.index in qdiscs
-            else None
-            if programs.tc is None
-            else link.index in programs.tc,
+            tc=link.kind == "netkit" or link.index in qdiscs or link.index in programs.tc,
         )
         for link in links
     ]
@@ -137,7 +133,7 @@ def _programs(count: Count, links: list[Interface], gaps: list[Gap]) -> _Program
         denied = isinstance(error, PermissionError)
         text = f"BPF programs cannot be listed: {error.strerror or error}"
         gaps.append(Gap("bpf", "denied" if denied else "unsupported", text))
-        return _Programs(None, None)
+        return _Programs(None, set())
 
 
 def bpf_count(attach_type: int, target: int) -> int:

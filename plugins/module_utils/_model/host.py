@@ -17,7 +17,7 @@ class Interface(NamedTuple):
     """kind: bridge, veth, vlan, wireguard, ...; empty for hardware. master: the bridge, bond or VRF it belongs to.
 
     addresses: CIDR with the address of the host itself. xdp, tc: a BPF program or filter sees its packets before the
-    firewall does; None when the programs could not be listed.
+    firewall does. When programs could not be listed a Gap named bpf says so.
     """
 
     name: str
@@ -28,7 +28,7 @@ class Interface(NamedTuple):
     master: str | None
     addresses: tuple[str, ...] = ()
     xdp: bool = False
-    tc: bool | None = False
+    tc: bool = False
 
 
 class Route(NamedTuple):
