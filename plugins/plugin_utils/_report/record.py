@@ -200,11 +200,17 @@ def _path(row: Any, where: str) -> dict[str, Any]:
         "via": _string(row, "via", where),
         "reach": _word(row, "reach", where, ("accepted", "maybe")),
         "sources": _strings(row, "sources", where),
-        "sources_omitted": row["sources_omitted"] if isinstance(row.get("sources_omitted"), int) else 0,
+        "sources_omitted": _omitted(row, where),
         "destinations": _strings(row, "destinations", where),
         "decided_by": [_rule(item, f"{where}.decided_by[{i}]") for i, item in enumerate(_rows(row, "decided_by", where))],
         "text": _string(row, "text", where),
     }
+
+
+def _omitted(row: dict[str, Any], where: str) -> int:
+    number = row.get("sources_omitted", 0)
+    _want(isinstance(number, int) and not isinstance(number, bool) and number >= 0, f"{where}.sources_omitted", "a number")
+    return int(number)
 
 
 def _rule(row: Any, where: str) -> dict[str, Any]:
@@ -231,6 +237,7 @@ def _facts(row: dict[str, Any]) -> dict[str, Any]:
     return {
         "hostname": _optional(row, "hostname", "host"),
         "privileged": row.get("privileged") is True,
+        "recorded": row.get("recorded") is True,
         "seconds": float(seconds) if isinstance(seconds, (int, float)) and 0 <= seconds < 1e9 else None,
         "collected": _optional(row, "collected", "host"),
         "namespace": _optional(row, "namespace", "host"),

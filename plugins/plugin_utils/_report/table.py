@@ -15,6 +15,7 @@ from .text import count, visible
 from .words import listens_on, who_gets_in
 
 _LAST_COLUMN = 44  # below this width the last column moves to lines of its own
+_NARROWEST = 6
 _CAPS = {"HOST": 24, "SERVICE": 24, "LISTENS ON": 26}
 _UNKNOWN_GAPS = 3
 
@@ -110,18 +111,19 @@ def _grid(rows: list[tuple[str, str, str, str, str]], width: int, fleet: bool, p
     sizes = [
         max(len(head), min(_CAPS.get(head, 11), max(len(row[i]) for row in cells))) for i, head in enumerate(heads)
     ]
+    while sum(sizes) + 2 * len(sizes) > width + 2 and max(sizes[:-1]) > _NARROWEST:
+        sizes[sizes.index(max(sizes[:-1]))] -= 1
     left = sum(sizes) + 2 * len(sizes)
     inline = width - left >= _LAST_COLUMN
-    title = "".join(f"{head:<{size}}  " for head, size in zip(heads, sizes))
-    lines = [f"{title}WHO GETS IN, AND HOW" if inline else title.rstrip()]
-    for row, values in zip(rows, cells):
-        columns = [_fold(value, size) for value, size in zip(values, sizes)]
+    lines = []
+    for row, values in zip([("", "", "", "", "WHO GETS IN, AND HOW" if inline else ""), *rows], [heads, *cells]):
+        columns = [_fold(value, size) for value, size in zip(values, sizes, strict=True)]
         if inline:
             columns.append(_fold(row[4], width - left))
         for number in range(max(len(column) for column in columns)):
             parts = [column[number] if number < len(column) else "" for column in columns]
             padded = [f"{part:<{size}}" for part, size in zip(parts, sizes)]
-            padded[-1] = paint(padded[-1], row[0])
+            padded[-1] = paint(padded[-1], row[0]) if row[0] else padded[-1]
             lines.append("  ".join([*padded, *parts[len(sizes) :]]).rstrip())
         if not inline:
             lines += textwrap.wrap(row[4], width, initial_indent="    ", subsequent_indent="    ")
