@@ -110,9 +110,11 @@ def reach(context: Context, packet: Packet) -> list[Part]:
 
 
 def _explained(answer: Reach, mask: int, walks: list[_Walk], segments: Segments) -> list[Part]:
-    """Divide a set by the rule that decides in the last input chain; other chains add what they decide by a rule."""
+    """Divide a set by the rules that decide, chain by chain. Policies that let pass are named only where no rule decides."""
     if not mask:
         return []
+    policies = [walk.policy() for walk in walks if walk.chain.hook == "input" and walk.chain.type != "nat"]
+    policies.sort(key=lambda decision: decision.table != "filter")
     pieces: dict[tuple[Decision, ...], int] = {(): mask}
     for walk in walks:
         divided: dict[tuple[Decision, ...], int] = {}
@@ -121,7 +123,7 @@ def _explained(answer: Reach, mask: int, walks: list[_Walk], segments: Segments)
                 key = before + decisions
                 divided[key] = divided.get(key, 0) | share
         pieces = divided
-    return [Part(answer, tuple(segments.ranges(piece)), key) for key, piece in pieces.items()]
+    return [Part(answer, tuple(segments.ranges(piece)), key or tuple(policies[:1])) for key, piece in pieces.items()]
 
 
 class _Walk:
@@ -162,8 +164,10 @@ class _Walk:
     def run(self, segments: Segments) -> None:
         self._segments = segments
         rest = self._chain(self.chain.name, segments.everything, True, ())
-        policy = self.chain.policy or "accept"
-        self._decide(rest, policy, True, self._decision(self.chain.name, 0, f"policy {policy.upper()}"))
+        self._decide(rest, self.chain.policy or "accept", True, self.policy())
+
+    def policy(self) -> Decision:
+        return self._decision(self.chain.name, 0, f"policy {(self.chain.policy or 'accept').upper()}")
 
     def _decision(self, chain: str, number: int, text: str) -> Decision:
         return Decision(self.table.backend, self.table.family, self.table.name, chain, number, text)
@@ -218,7 +222,7 @@ class _Walk:
         return mask
 
     def explain(self, mask: int) -> list[tuple[tuple[Decision, ...], int]]:
-        """Divide a set by what decides in this base chain; a bare policy counts for the input hook only."""
+        """Divide a set by what decides in this base chain; a policy that lets pass says nothing by itself."""
         pieces = []
         possible: list[_Hit] = []
         for hit in self._hits:
@@ -230,8 +234,8 @@ class _Walk:
                 continue
             mask &= ~share
             doubts = tuple(doubt.decision for doubt in possible if doubt.mask & share)
-            silent = hit.decision.rule == 0 and hit.kind == "accept" and self.chain.hook != "input"
-            pieces.append((doubts if silent else (*doubts, hit.decision), share))
+            silent = hit.decision.rule == 0 and hit.kind == "accept" and not doubts
+            pieces.append(((), share) if silent else ((*doubts, hit.decision), share))
         if mask:
             pieces.append((tuple(doubt.decision for doubt in possible if doubt.mask & mask), mask))
         return pieces
