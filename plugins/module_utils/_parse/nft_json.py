@@ -312,7 +312,7 @@ class _Statements:
             ways = [(*way, Match("unknown", (), False, text)) for way in ways]
         if done and not doubtful:
             return done
-        target = Target("opaque", _spelled(statements)) if doubtful else Target("continue")
+        target = Target("opaque", _spelled(_lasting(statements))) if doubtful else Target("continue")
         return [*done, *(_Part(way, target) for way in ways)]
 
     def _verdict_map(self, body: Any) -> tuple[list[_Part], bool]:
@@ -531,6 +531,10 @@ class _Statements:
         return (
             self._compared(operator, "ct_state", {"set": [_combined(word)[0] for word in members]}, words, f"ct {key}"),
         )
+
+
+def _lasting(statements: list[Any]) -> list[Any]:
+    return [statement for statement in statements if not (isinstance(statement, dict) and "counter" in statement)]
 
 
 def _unknown(statement: Any) -> Match:
