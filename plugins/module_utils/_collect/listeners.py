@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 import pwd
@@ -278,6 +277,8 @@ class _entered:
 
 
 def _setns(descriptor: int) -> None:
+    import ctypes  # dear to load, and needed only here
+
     if ctypes.CDLL(None, use_errno=True).setns(descriptor, _CLONE_NEWNET):
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code) or errno.errorcode.get(code, "setns"))
