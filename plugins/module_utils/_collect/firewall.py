@@ -96,11 +96,6 @@ def _read_saves(run: Runner, dump: Dump, known: list[KernelTable], asked: _Asked
         asked.sources[tool] = "empty"
         if not names:
             continue
-        try:
-            rules = dump(nfnetlink.NETLINK_NETFILTER, nfnetlink.NFT_MSG_GETRULE, nfnetlink.get_rules(family))
-            wrong = nfnetlink.foreign_tables(rules, family)
-        except OSError:
-            wrong = names
         text = _save(run, tool, lambda first: "nf_tables" in first)
         if isinstance(text, Gap):
             asked.sources[tool] = _status(text)
@@ -110,11 +105,22 @@ def _read_saves(run: Runner, dump: Dump, known: list[KernelTable], asked: _Asked
         if not text.strip():
             continue
         tables = _parsed(text, tool, "iptables-nft", family, asked)
-        for name, table in tables.items():
-            asked.tables[family, name] = table
-            if name in wrong:
-                foreign.add((family, name))
+        wrong = _misprinted(dump, family, tables)
+        asked.tables.update({(family, name): table for name, table in tables.items()})
+        foreign |= {(family, name) for name in tables if name in wrong}
     return foreign
+
+
+def _misprinted(dump: Dump, family: str, tables: dict[str, Table]) -> set[str]:
+    """Return the tables of which iptables-nft-save leaves chains out, or parts of rules."""
+    of_family = nfnetlink.of_family(family)
+    try:
+        chains = nfnetlink.chains(dump(nfnetlink.NETLINK_NETFILTER, nfnetlink.NFT_MSG_GETCHAIN, of_family))
+        rules = dump(nfnetlink.NETLINK_NETFILTER, nfnetlink.NFT_MSG_GETRULE, of_family)
+        wrong = nfnetlink.foreign_tables(rules, family)
+    except OSError:
+        return set(tables)
+    return wrong | {table for table, chain in chains if table in tables and chain not in tables[table].chains}
 
 
 def _save(run: Runner, tool: str, wanted: Callable[[str], bool]) -> str | Gap:
@@ -204,24 +210,24 @@ def _is_opaque(rule: Rule) -> bool:
 def _merged(saved: Table, shown: Table) -> Table | None:
     """Take each rule from nft, but from iptables-nft-save where nft does not tell all of it."""
     chains: dict[str, Chain] = {}
+    borrowed = False
     for name, chain in shown.chains.items():
         rules: dict[int, list[Rule]] = {}
         for rule in chain.rules:
             rules.setdefault(rule.number, []).append(rule)
-        known = saved.chains.get(name)
-        if known is None:
-            if any(_is_opaque(rule) for rule in chain.rules):
+        told = saved.chains[name].rules if name in saved.chains else ()
+        best: list[Rule] = []
+        for number, parts in rules.items():
+            if not any(map(_is_opaque, parts)):
+                best += parts
+            elif len(told) == len(rules):
+                best.append(told[number - 1])
+                borrowed = True
+            else:
                 return None
-            chains[name] = chain
-            continue
-        if len(known.rules) != len(rules):
-            return None
-        best = [
-            rule
-            for (number, parts), told in zip(sorted(rules.items()), known.rules)
-            for rule in ([told._replace(number=number)] if any(map(_is_opaque, parts)) else parts)
-        ]
         chains[name] = chain._replace(rules=tuple(best))
+    if not borrowed:
+        return shown._replace(chains=chains)
     return shown._replace(chains=chains, backend=saved.backend, source=f"{saved.source}, {shown.source}")
 
 

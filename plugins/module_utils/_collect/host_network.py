@@ -9,7 +9,8 @@ import errno
 import os
 import platform
 import struct
-from typing import Callable, Iterable, NamedTuple
+from collections.abc import Iterable
+from typing import Callable, NamedTuple
 
 from .._model.gap import Gap
 from .._model.host import HostNetwork, Interface

@@ -8,8 +8,9 @@ from __future__ import annotations
 import glob
 import os
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from functools import partial
-from typing import Any, Callable, Iterable, Literal, Mapping, NamedTuple, Tuple
+from typing import Any, Callable, Literal, NamedTuple
 
 from .._model.firewall import Firewall
 from .._model.gap import Gap
@@ -34,7 +35,7 @@ _SELF_LIVING = ("docker", "podman", "fail2ban", "kube-proxy", "libvirt")
 _SELF_LIVING_CHAINS = tuple(prefix for name in _SELF_LIVING for prefix in _MANAGERS[name][0])
 _THEIR_INTERFACES = ("docker", "br-", "podman", "cni", "virbr", "flannel")
 
-_Key = Tuple[Any, ...]
+_Key = tuple[Any, ...]
 
 _IPTABLES_FILES: tuple[tuple[str, Literal["ip", "ip6"], tuple[str, ...]], ...] = (
     ("etc/iptables/rules.v4", "ip", ("netfilter-persistent", "iptables")),

@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Mapping, NamedTuple
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
 
 from .gap import Gap
 from .ruleset import SetElements, Table, set_from_dict, set_to_dict, table_from_dict, table_to_dict

@@ -69,10 +69,10 @@ _FINAL = {
     "MASQUERADE": Target("snat"),
     "SAME": Target("snat"),
 }
-_CONTINUING = frozenset(
-    "AUDIT CHECKSUM CLASSIFY CONNSECMARK DSCP ECN HL IDLETIMER LED LOG NFLOG RATEEST SECMARK SET TCPMSS TCPOPTSTRIP TEE TOS"
-    " TRACE TTL ULOG".split()
-)
+_CONTINUING = frozenset((
+    "AUDIT", "CHECKSUM", "CLASSIFY", "CONNSECMARK", "DSCP", "ECN", "HL", "IDLETIMER", "LED", "LOG", "NFLOG", "RATEEST",
+    "SECMARK", "SET", "TCPMSS", "TCPOPTSTRIP", "TEE", "TOS", "TRACE", "TTL", "ULOG",
+))  # fmt: skip
 _WITH_OPTIONS = frozenset(("MARK", "CONNMARK", "CT", "DNAT", "REDIRECT", "NETMAP", "TPROXY"))
 
 
@@ -133,7 +133,7 @@ def parse(text: str, source: str, backend: Backend, family: Literal["ip", "ip6"]
 
 def _announced(line: str, source: str) -> list[Gap]:
     """iptables-nft-save says in comments what it does not show."""
-    if "is incompatible, use 'nft' tool" in line or "-legacy tables present" in line:
+    if "use 'nft' tool" in line or "-legacy tables present" in line:
         return [Gap(source, "unsupported", line.lstrip("# ").strip()[:500])]
     return []
 

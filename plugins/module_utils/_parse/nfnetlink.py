@@ -5,13 +5,16 @@
 
 from __future__ import annotations
 
+import errno
 import struct
-from typing import Iterator, NamedTuple
+from collections.abc import Iterator
+from typing import NamedTuple
 
-from .netlink import attributes
+from .netlink import NetlinkError, attributes
 
 NETLINK_NETFILTER = 12
 NFT_MSG_GETTABLE = 10 << 8 | 1
+NFT_MSG_GETCHAIN = 10 << 8 | 4
 NFT_MSG_GETRULE = 10 << 8 | 7
 IPSET_CMD_LIST = 6 << 8 | 7
 FAMILIES = {0: "unspec", 1: "inet", 2: "ip", 3: "arp", 5: "netdev", 7: "bridge", 10: "ip6"}
@@ -43,16 +46,28 @@ def tables(payloads: list[bytes]) -> list[KernelTable]:
     """Raises OSError for an answer that is not netlink."""
     found = []
     for payload in payloads:
+        if len(payload) < _GENERIC.size:
+            raise NetlinkError(errno.EBADMSG, f"a message of {len(payload)} bytes")
         family, _version, generation = _GENERIC.unpack_from(payload)
         table = attributes(payload, _GENERIC.size)
-        name = table.get(1, b"").rstrip(b"\0").decode("utf-8", "replace")
+        name = _name(table.get(1))
         found.append(KernelTable(FAMILIES.get(family, str(family)), name, generation, bool(_u32(table.get(2)) & 1)))
     return found
 
 
-def get_rules(family: str) -> bytes:
-    """Return the payload of NFT_MSG_GETRULE for all rules of a family."""
+def of_family(family: str) -> bytes:
+    """Return the payload of NFT_MSG_GETCHAIN or NFT_MSG_GETRULE for a family."""
     return _GENERIC.pack(next(number for number, name in FAMILIES.items() if name == family), 0, 0)
+
+
+def chains(payloads: list[bytes]) -> set[tuple[str, str]]:
+    """Return (table, chain) of each. Raises OSError for an answer that is not netlink."""
+    found = (attributes(payload, _GENERIC.size) for payload in payloads)
+    return {(_name(chain.get(1)), _name(chain.get(3))) for chain in found}
+
+
+def _name(value: bytes | None) -> str:
+    return (value or b"").rstrip(b"\0").decode("utf-8", "replace")
 
 
 def foreign_tables(payloads: list[bytes], family: str) -> set[str]:
@@ -71,7 +86,7 @@ def foreign_tables(payloads: list[bytes], family: str) -> set[str]:
         if _is_iptables(expressions, family):
             plain.add(expressions)
         else:
-            found.add(rule.get(1, b"").rstrip(b"\0").decode("utf-8", "replace"))
+            found.add(_name(rule.get(1)))
     return found
 
 
@@ -132,5 +147,5 @@ def get_ipsets() -> bytes:
 
 def ipsets(payloads: list[bytes]) -> list[str]:
     """Raises OSError for an answer that is not netlink."""
-    names = (attributes(payload, _GENERIC.size).get(2, b"") for payload in payloads)
-    return [name.rstrip(b"\0").decode("utf-8", "replace") for name in names if name]
+    names = (_name(attributes(payload, _GENERIC.size).get(2)) for payload in payloads)
+    return [name for name in names if name]

@@ -8,7 +8,8 @@ from __future__ import annotations
 import errno
 import socket
 import struct
-from typing import TYPE_CHECKING, Iterable
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from .._model.host import Interface, Route, RoutingRule
 from .netlink import NetlinkError, attributes
