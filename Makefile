@@ -4,7 +4,7 @@
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 
 LINK  := .cache/collections/ansible_collections/loopguard/loopback
-NOX   := .cache/test/bin/nox --noxfile noxfile.py
+NOX   := PATH="$(CURDIR)/.cache/test/bin:$$PATH" nox
 # This machine itself: with the interpreter at hand, and nothing written to the home directory.
 LOCAL := -i localhost, -c local -e ansible_python_interpreter=$(CURDIR)/.venv/bin/python -e ansible_remote_tmp=$(CURDIR)/.cache/ansible/tmp
 
@@ -14,7 +14,7 @@ audit: .venv/ready $(LINK)  ## audit this machine, or INVENTORY=...; changes not
 test: .cache/test/ready $(LINK)  ## everything that CI runs (root, Debian)
 	@$(NOX) -j 2
 
-test-%: .cache/test/ready $(LINK)  ## one part: lint, types, sanity, unit, integration
+test-%: .cache/test/ready $(LINK)  ## one part: lint, types, docs, sanity, unit, targets, integration
 	@$(NOX) -s $*
 
 molecule: .cache/test/ready $(LINK)  ## SCENARIO=name, or all of them
@@ -24,7 +24,7 @@ bench: .cache/test/ready $(LINK)  ## speed and memory, against peers
 	@$(NOX) -s bench
 
 clean:
-	@[ ! -x .cache/test/bin/nox ] || $(NOX) -s clean
+	@[ ! -e .cache/test/ready ] || $(NOX) -s clean
 	rm -rf .venv .cache
 
 .venv/ready: requirements/audit.txt
