@@ -1,7 +1,7 @@
 # Copyright (c) 2026 the loopguard.loopback authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One report from what every host of the play registered; runs once, on the controller (docs: modules/exposure_report.yml)."""
+"""One report from what every host of the play registered; runs once, on the controller (docs: modules/exposure_report.py)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ from ansible import constants as C
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible.utils.color import stringc
-
 from ansible_collections.loopguard.loopback.plugins.plugin_utils._report import store
 from ansible_collections.loopguard.loopback.plugins.plugin_utils._report.page import render_page
 from ansible_collections.loopguard.loopback.plugins.plugin_utils._report.record import FAILS_ON, build_record, fails, started_at

@@ -13,7 +13,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from .record import STATES, WITHOUT_RESULT
+from .record import STATES, VERDICTS, WITHOUT_RESULT
 from .text import count, endpoint, visible
 from .words import listens_on, other_reasons, target, who, who_gets_in
 
@@ -57,18 +57,17 @@ def _budget(hosts: list[dict[str, Any]]) -> list[dict[str, Any]]:
     Each host gets at least its place in the list; `full` is how many of its services show their evidence.
     """
     rows, details = ROWS, DETAILS
-    shares = {host["name"]: {"host": host, "rows": 0, "full": 0} for host in hosts}
-    for word in ("exposed", "unknown", "sealed", "absent"):
-        for host in hosts:
-            number = min(rows, sum(1 for service in host["services"] if service["verdict"] == word))
-            share = shares[host["name"]]
+    shares: list[dict[str, Any]] = [{"host": host, "rows": 0, "full": 0} for host in hosts]
+    for word in VERDICTS:
+        for share in shares:
+            number = min(rows, sum(1 for service in share["host"]["services"] if service["verdict"] == word))
             share["rows"] += number
             rows -= number
             if word in ("exposed", "unknown"):
                 full = min(details, number)
                 share["full"] += full
                 details -= full
-    return list(shares.values())
+    return shares
 
 
 def _hash(text: str) -> str:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import textwrap
 from collections.abc import Callable
@@ -83,9 +84,7 @@ def _ranking(record: dict[str, Any], width: int) -> list[str]:
         names = ", ".join(visible(name, 30) for name in row["hosts"][:3])
         more = row["exposed"] + row["unknown"] - min(3, len(row["hosts"]))
         text = f"{visible(row['name'], 40)} {row['port']}/{visible(row['protocol'], 20)}: {names}{f' +{more}' if more > 0 else ''}"
-        lines += textwrap.wrap(
-            text, width, initial_indent=f"{row['exposed']:<12,}{row['unknown']:<12,}", subsequent_indent=" " * 24
-        )
+        lines += textwrap.wrap(text, width, initial_indent=f"{row['exposed']:<12,}{row['unknown']:<12,}", subsequent_indent=" " * 24)
     return [*lines, ""] if record["worst"] else []
 
 
@@ -108,9 +107,7 @@ def _host_rows(host: dict[str, Any]) -> list[tuple[str, str, str, str, str]]:
 def _grid(rows: list[tuple[str, str, str, str, str]], width: int, fleet: bool, paint: Paint) -> list[str]:
     heads = ["HOST", "SERVICE", "LISTENS ON", "VERDICT"] if fleet else ["SERVICE", "LISTENS ON", "VERDICT"]
     cells = [[*row[1 if fleet else 2 : 4], _label(row[0])] for row in rows]
-    sizes = [
-        max(len(head), min(_CAPS.get(head, 11), max(len(row[i]) for row in cells))) for i, head in enumerate(heads)
-    ]
+    sizes = [max(len(head), min(_CAPS.get(head, 11), max(len(row[i]) for row in cells))) for i, head in enumerate(heads)]
     while sum(sizes) + 2 * len(sizes) > width + 2 and max(sizes[:-1]) > _NARROWEST:
         sizes[sizes.index(max(sizes[:-1]))] -= 1
     left = sum(sizes) + 2 * len(sizes)
@@ -163,10 +160,14 @@ def _not_seen(record: dict[str, Any], width: int) -> list[str]:
 
 
 def _next(record: dict[str, Any], ansible: list[str]) -> list[str]:
-    """Name one command; it is never folded, so that it can be copied."""
-    exposed = next((host["name"] for host in record["hosts"] if host["state"] == "exposed"), None)
-    if exposed is None:
+    """Name one command: what verify_bind would change on the worst host. It is never folded, so that it can be copied."""
+    host = record["hosts"][0] if record["hosts"] else {"state": "absent"}
+    if host["state"] != "exposed":
         return []
-    words = [ansible[0], exposed, *ansible[1:], *"-m include_role -a name=loopguard.loopback.verify_bind".split()]
-    command = shlex.join([*words, *"-e verify_bind_enforce=true --check --diff".split()])
-    return [f"Next     {visible(command, 1000)}"]
+    variables: dict[str, Any] = {"verify_bind_enforce": True}
+    exposed = [service for service in host["services"] if service["verdict"] == "exposed"]
+    if not any(service["declared"] for service in exposed):  # the role changes declared services only
+        variables["loopguard_services"] = [{"name": row["name"], "port": row["port"], "protocol": row["protocol"]} for row in exposed[:3]]
+    words = [ansible[0], host["name"], *ansible[1:], *["-m", "include_role", "-a", "name=loopguard.loopback.verify_bind"]]
+    command = shlex.join([*words, "-e", json.dumps(variables), "--check", "--diff"])
+    return [f"Next     {visible(command, 2000)}"]

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
-HOSTILE = "\x1b[31m\x1b]0;title\x07</script><img src=http://192.0.2.9/x onerror=alert(1)>\u202egnp.exe\u2066\x9b2J\x00\r\n" + "A" * 1_000_000
+HOSTILE = (
+    "\x1b[31m\x1b]0;title\x07</script><img src=http://192.0.2.9/x onerror=alert(1)>\u202egnp.exe\u2066\x9b2J\x00\r\n" + "A" * 1_000_000
+)
 
 
 def listener(address: str, port: int, **other: Any) -> dict[str, Any]:

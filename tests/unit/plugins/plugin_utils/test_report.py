@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import sys
 from datetime import datetime, timedelta, timezone
 from html.parser import HTMLParser
@@ -62,7 +63,14 @@ def test_services_and_hosts_are_ordered_worst_first_and_counted() -> None:
     assert made["summary"]["services"] == {"total": 6, "exposed": 2, "unknown": 2, "sealed": 2, "absent": 0}
     states = {"exposed": 2, "unreachable": 1, "failed": 1, "no_result": 1, "unknown": 1, "sealed": 1, "absent": 1}
     assert made["summary"]["hosts"] == {"total": 8, **states}
-    assert made["worst"][0] == {"name": "a", "port": 6379, "protocol": "tcp", "exposed": 2, "unknown": 1, "hosts": ["web1", "web2", "doubt"]}
+    assert made["worst"][0] == {
+        "name": "a",
+        "port": 6379,
+        "protocol": "tcp",
+        "exposed": 2,
+        "unknown": 1,
+        "hosts": ["web1", "web2", "doubt"],
+    }
 
 
 def test_order_does_not_depend_on_the_order_of_answers() -> None:
@@ -148,8 +156,19 @@ def test_one_machine_on_one_screen() -> None:
         "Report   reports/latest/index.html",
         "Record   reports/latest/audit.json",
         "Next     ansible localhost -i hosts.yml -m include_role -a name=loopguard.loopback.verify_bind"
-        " -e verify_bind_enforce=true --check --diff",
+        """ -e '{"verify_bind_enforce": true}' --check --diff""",
     ]
+
+
+def test_the_next_step_declares_what_was_only_discovered() -> None:
+    last = table({"web1": answer(service("redis", "exposed", declared=False))}).splitlines()[-1]
+    assert shlex.split(last)[-4:] == [
+        "-e",
+        '{"verify_bind_enforce": true, "loopguard_services": [{"name": "redis", "port": 6379, "protocol": "tcp"}]}',
+        "--check",
+        "--diff",
+    ]
+    assert "Next" not in table({"web1": answer(service("redis", "unknown"), service("b", "sealed", 2))})
 
 
 def test_an_ordinary_user_is_told_once_what_was_not_seen() -> None:
