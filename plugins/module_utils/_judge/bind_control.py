@@ -57,7 +57,7 @@ def judge(exposure: Mapping[str, Any], service: Service | None, fixable: Sequenc
     elif blind:
         status, evidence = "unknown", tuple(blind)
     elif rows:
-        status, evidence = "pass", (f"listens on {_places(rows)} only",)
+        status, evidence = "pass", (f"listens on {_places(rows)} only", *_other_ways(exposure))
     else:
         status, evidence = "not_applicable", (f"nothing listens on {exposure['protocol']} port {exposure['port']}",)
     named = f"{exposure['name']} ({exposure['protocol']} port {exposure['port']})"
@@ -104,10 +104,18 @@ def _places(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _ways_in(exposure: Mapping[str, Any]) -> list[str]:
-    paths = [str(path["text"]) for path in exposure["paths"]]
-    if paths:
-        return [f"way in: {path}" for path in paths]
+    paths = exposure["paths"]
+    own = [str(path["text"]) for path in paths if path["via"] == "bind"] or [str(path["text"]) for path in paths]
+    if own:
+        return ["way in: " + ", and ".join(own)]
     return ["no open way in was found: only the firewall keeps it closed"] if exposure["verdict"] == "sealed" else []
+
+
+def _other_ways(exposure: Mapping[str, Any]) -> list[str]:
+    """A right bind is not the whole verdict, and the reader must not take it for that."""
+    if exposure["verdict"] != "exposed":
+        return []
+    return ["exposed all the same: " + ", and ".join(str(path["text"]) for path in exposure["paths"] if path["reach"] == "accepted")]
 
 
 def _next_step(status: ControlStatus, exposure: Mapping[str, Any], allow: bool, can_fix: bool) -> list[str]:

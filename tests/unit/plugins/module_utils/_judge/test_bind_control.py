@@ -94,6 +94,19 @@ def test_a_tired_person_reads_service_address_process_way_in_and_next_step():
     )
 
 
+def test_a_right_bind_does_not_hide_another_way_in():
+    control = judge(exposure(LOOPBACK[0], verdict="exposed", paths=[RELAY]), REDIS)
+    assert control.evidence == (
+        "listens on 127.0.0.1:6379 (redis-server, pid 812, redis-server.service) only",
+        "exposed all the same: anyone on eth0 via socat (pid 9) listening on 0.0.0.0:16379",
+    )
+
+
+def test_own_sockets_are_told_before_other_ways():
+    control = judge(exposure(*EVERYWHERE, verdict="exposed", paths=[RELAY, OPEN]), REDIS)
+    assert control.evidence[1] == "way in: " + OPEN["text"]
+
+
 @pytest.mark.parametrize(
     ("row", "service", "fixable"),
     [
