@@ -21,6 +21,7 @@ FAMILIES = {0: "unspec", 1: "inet", 2: "ip", 3: "arp", 5: "netdev", 7: "bridge",
 
 _GENERIC = struct.Struct(">BBH")  # nfgenmsg: family, version, resource id
 _META_KEYS = (3, 4, 5, 6, 7, 16)  # mark, iif, oif, iifname, oifname, l4proto
+_NFTRACE = 13  # set by -j TRACE
 _PLAIN = frozenset((b"match\0", b"target\0", b"counter\0", b"immediate\0", b"limit\0", b"log\0", b"bitwise\0"))
 _NETWORK, _TRANSPORT = 1, 2
 _TRANSPORT_FIELDS = ((0, 2), (2, 2), (13, 1), (0, 1))  # ports, TCP flags, ICMP type
@@ -100,7 +101,8 @@ def _is_iptables(expressions: bytes, family: str) -> bool:
         data = attributes(expression.get(2, b""))
         if name == b"meta\0":
             ranged = False
-            if 1 not in data or _u32(data.get(2)) not in _META_KEYS:
+            key = _u32(data.get(2))
+            if key != _NFTRACE and (1 not in data or key not in _META_KEYS):
                 return False
         elif name == b"payload\0":
             base, offset, length = _u32(data.get(2)), _u32(data.get(3)), _u32(data.get(4))
