@@ -99,9 +99,10 @@ _value:
       returned: always
 """
 
-from typing import Any, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, Callable
 
-from ansible.errors import AnsibleFilterError
+from ansible.errors import AnsibleFilterError  # type: ignore[import-untyped]
 from ansible_collections.loopguard.loopback.plugins.module_utils._judge.bind_control import judge
 from ansible_collections.loopguard.loopback.plugins.module_utils._model.service import DeclarationError, parse_services
 from ansible_collections.loopguard.loopback.plugins.module_utils._services.catalogue import KIND_NAMES

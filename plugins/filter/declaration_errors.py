@@ -56,9 +56,10 @@ _value:
     - "db1: loopguard_services[2] 'cache': port 63790000 is not a port (1 to 65535)."
 """
 
-from typing import Any, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, Callable
 
-from ansible.errors import AnsibleFilterError
+from ansible.errors import AnsibleFilterError  # type: ignore[import-untyped]
 from ansible_collections.loopguard.loopback.plugins.module_utils._model.service import DeclarationError, parse_services
 from ansible_collections.loopguard.loopback.plugins.module_utils._services.catalogue import KIND_NAMES
 

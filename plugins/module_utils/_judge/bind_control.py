@@ -8,7 +8,8 @@ A firewall may seal a service that listens on every address; its bind is still w
 
 from __future__ import annotations
 
-from typing import Any, Mapping, NamedTuple, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from .._model.service import Service
 from .._model.vocabulary import ControlStatus

@@ -7,9 +7,8 @@ import pytest
 
 pytest.importorskip("ansible.errors")  # a filter runs on the controller
 
-from ansible.errors import AnsibleFilterError  # noqa: E402
-
-from ansible_collections.loopguard.loopback.plugins.filter.bind_controls import bind_controls  # noqa: E402
+from ansible.errors import AnsibleFilterError
+from ansible_collections.loopguard.loopback.plugins.filter.bind_controls import bind_controls
 
 ABSENT = {
     "name": "cache",

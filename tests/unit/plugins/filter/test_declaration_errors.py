@@ -7,9 +7,8 @@ import pytest
 
 pytest.importorskip("ansible.errors")  # a filter runs on the controller
 
-from ansible.errors import AnsibleFilterError  # noqa: E402
-
-from ansible_collections.loopguard.loopback.plugins.filter.declaration_errors import declaration_errors  # noqa: E402
+from ansible.errors import AnsibleFilterError
+from ansible_collections.loopguard.loopback.plugins.filter.declaration_errors import declaration_errors
 
 GOOD = [{"name": "db", "port": 5432, "kind": "postgresql", "allow": ["10.2.0.0/24", "fd00::/8"]}]
 BAD_PORT = [*GOOD, {"name": "mq", "port": "1883"}, {"name": "cache", "port": 63790000}]
@@ -21,8 +20,14 @@ BAD_PORT = [*GOOD, {"name": "mq", "port": "1883"}, {"name": "cache", "port": 637
         (BAD_PORT, "db1: loopguard_services[2] 'cache': port 63790000 is not a port (1 to 65535)."),
         ([{"name": "a", "port": 0}], "db1: loopguard_services[0] 'a': port 0 is not a port (1 to 65535)."),
         ([{"name": "a", "port": True}], "db1: loopguard_services[0] 'a': port True is not a port (1 to 65535)."),
-        ([{"name": "a", "port": 1}, {"name": "a", "port": 2}], "db1: loopguard_services[1] 'a': the name is already used by loopguard_services[0]."),
-        ([{"name": "a", "port": 1, "allow": ["10.0.0.0/33"]}], "db1: loopguard_services[0] 'a': allow: not a prefix length or mask in '10.0.0.0/33'."),
+        (
+            [{"name": "a", "port": 1}, {"name": "a", "port": 2}],
+            "db1: loopguard_services[1] 'a': the name is already used by loopguard_services[0].",
+        ),
+        (
+            [{"name": "a", "port": 1, "allow": ["10.0.0.0/33"]}],
+            "db1: loopguard_services[0] 'a': allow: not a prefix length or mask in '10.0.0.0/33'.",
+        ),
         ({"name": "a", "port": 1}, "db1: loopguard_services is a dict, not a list of services."),
         ("redis", "db1: loopguard_services is a str, not a list of services."),
         (["redis"], "db1: loopguard_services[0] is a str, not a mapping with name and port."),

@@ -6,7 +6,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-
 from ansible_collections.loopguard.loopback.plugins.module_utils._judge.bind_control import judge
 from ansible_collections.loopguard.loopback.plugins.module_utils._model.service import Service
 
