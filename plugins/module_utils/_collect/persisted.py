@@ -188,8 +188,8 @@ class _Comparison:
         if _enabled("firewalld", self.root):
             self._firewalld()
         loaded = [source for source in self.sources if source.enabled]
-        left = self._left() if loaded else []
         states = {source.state for source in loaded}
+        left = self._left() if loaded and "unknown" not in states else []
         if not loaded:
             state = "nothing"
         elif "different" in states or left:
@@ -224,8 +224,7 @@ class _Comparison:
         from .._parse import iptables_save
 
         tables, gaps = iptables_save.parse(text, path, "iptables-nft", family)
-        if gaps:
-            raise ParseError(path, 0, gaps[0].text)
+        _refuse(gaps, path)
         saved = {table.name: table for table in tables}  # a later section replaces an earlier one
         running = {
             table.name: table
@@ -244,8 +243,7 @@ class _Comparison:
         if isinstance(text, Gap):
             return f"the file could not be loaded aside: {text.text}"
         tables, gaps = nft_json.parse(text, path)
-        if gaps:
-            raise ParseError(path, 0, gaps[0].text)
+        _refuse(gaps, path)
         found: list[Difference] = []
         for family in sorted({table.family for table in (*tables, *self.firewall.tables)}):
             saved = {table.name: table for table in tables if table.family == family}
@@ -262,8 +260,7 @@ class _Comparison:
         from .._parse import iptables_save
 
         tables, gaps = iptables_save.parse(text, path, "iptables-nft", family)
-        if gaps:
-            raise ParseError(path, 0, gaps[0].text)
+        _refuse(gaps, path)
         self.ignored.add("chains of ufw other than those of its user rules: ufw makes them from its own files")
         self.covered |= {(family, table.name) for table in self.firewall.tables if table.family == family}
         pick = ("ufw-user-", "ufw6-user-")
@@ -330,6 +327,13 @@ class _Comparison:
             else:
                 rules.append((_key(rule), rule.text))
         return rules
+
+
+def _refuse(gaps: Iterable[Gap], path: str) -> None:
+    """Raise ParseError for a rule that could not be read; what a tool remarks about other rules does not matter here."""
+    for gap in gaps:
+        if gap.reason != "unsupported":
+            raise ParseError(path, 0, gap.text)
 
 
 def _key(rule: Rule) -> _Key:

@@ -21,7 +21,7 @@ FAMILIES = {0: "unspec", 1: "inet", 2: "ip", 3: "arp", 5: "netdev", 7: "bridge",
 
 _GENERIC = struct.Struct(">BBH")  # nfgenmsg: family, version, resource id
 _META_KEYS = (3, 4, 5, 6, 7, 16)  # mark, iif, oif, iifname, oifname, l4proto
-_NFTRACE = 13  # set by -j TRACE
+_NFTRACE = 12  # set by -j TRACE
 _PLAIN = frozenset((b"match\0", b"target\0", b"counter\0", b"immediate\0", b"limit\0", b"log\0", b"bitwise\0"))
 _NETWORK, _TRANSPORT = 1, 2
 _TRANSPORT_FIELDS = ((0, 2), (2, 2), (13, 1), (0, 1))  # ports, TCP flags, ICMP type
