@@ -12,6 +12,7 @@ A disagreement prints the ruleset, shrunk to the rules that are needed, and the 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import ctypes
 import errno
 import os
@@ -103,10 +104,8 @@ class Lab:
                 code = sock.connect_ex((network(client)[family == "ipv6"] + "1", port))
                 assert code in (0, errno.EINPROGRESS), os.strerror(code)
                 if protocol == "udp":
-                    try:
+                    with contextlib.suppress(OSError):
                         sock.send(b"?")
-                    except OSError:
-                        pass
                 poll.register(sock, select.EPOLLIN)
                 pending[sock.fileno()] = (key, sock)
             self._enter(self.home)
@@ -227,7 +226,9 @@ class Generator:
             word = pick.choice([f"10.77.{number}.{host}", f"10.77.{number}.0/24", "10.77.0.0/16", f"10.77.{number}.128/25", "192.0.2.0/24"])
             first = f"10.77.{number}.3-10.77.{number}.150"
         else:
-            word = pick.choice([f"2001:db8:77:{number}::{host:x}", f"2001:db8:77:{number}::/64", f"2001:db8:77:{number}::80/121", "fd00::/8"])
+            word = pick.choice(
+                [f"2001:db8:77:{number}::{host:x}", f"2001:db8:77:{number}::/64", f"2001:db8:77:{number}::80/121", "fd00::/8"]
+            )
             first = f"2001:db8:77:{number}::3-2001:db8:77:{number}::96"
         negation = pick.choice(["", "", "! "])
         return pick.choice([f"{negation}-s {word}"] * 3 + [f"-m iprange {negation}--src-range {first}"])
@@ -285,9 +286,7 @@ def judged(tables):
                 destination = network_range(network(client)[family == "ipv6"] + "1").first
                 cache[family, protocol, port] = reach(context, Packet(family, protocol, destination, port, client))
             address = network_range(source).first
-            parts = [
-                part.reach for part in cache[family, protocol, port] if any(low <= address <= high for low, high in part.sources)
-            ]
+            parts = [part.reach for part in cache[family, protocol, port] if any(low <= address <= high for low, high in part.sources)]
             assert len(parts) == 1, parts
             answers[key] = parts[0]
     return answers
@@ -328,9 +327,7 @@ def main():
     counts, failures, seed = Counter(), 0, chosen.seed
     while time.monotonic() < end and seed < chosen.seed + chosen.rounds:
         backends = (("nft",), ("legacy",), BACKENDS)[seed % 3]
-        made = {
-            (backend, table): Generator(f"{seed} {backend} {table}").ruleset(table) for backend in backends for table in TABLES
-        }
+        made = {(backend, table): Generator(f"{seed} {backend} {table}").ruleset(table) for backend in backends for table in TABLES}
         rulesets = {place: lines for place, (lines, _replies) in made.items()}
         replies = {table: all(answered for place, (_lines, answered) in made.items() if place[1] == table) for table in TABLES}
         wrong, answers, opened = disagreements(lab, rulesets, replies)

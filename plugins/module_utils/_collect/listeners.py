@@ -10,8 +10,9 @@ import os
 import pwd
 import socket
 import stat
+from collections.abc import Iterable, Iterator
 from functools import partial
-from typing import Callable, Iterable, Iterator, NamedTuple
+from typing import Callable, NamedTuple
 
 from .._model.address import scope_of
 from .._model.gap import Gap
@@ -284,9 +285,7 @@ def _setns(descriptor: int) -> None:
         raise OSError(code, os.strerror(code) or errno.errorcode.get(code, "setns"))
 
 
-def _with_owners(
-    found: list[tuple[str, Sockets]], processes: bool, gaps: list[Gap]
-) -> tuple[list[Listener], dict[int, Process]]:
+def _with_owners(found: list[tuple[str, Sockets]], processes: bool, gaps: list[Gap]) -> tuple[list[Listener], dict[int, Process]]:
     everything = [row for _namespace_id, part in found for row in part.sockets]
     holders: dict[int, list[int]] = {}
     hidden = 0
@@ -306,18 +305,14 @@ def _with_owners(
     rows = [make.row(row, namespace) for namespace, part in found for row in part.sockets]
     unowned = sum(1 for row in rows if not row.pids)
     if processes and hidden and unowned:
-        gaps.append(
-            Gap("processes", "denied", f"{hidden} processes of other users are not visible, {unowned} sockets have no known owner")
-        )
+        gaps.append(Gap("processes", "denied", f"{hidden} processes of other users are not visible, {unowned} sockets have no known owner"))
     return rows, known
 
 
 class _Maker:
     """Makes Listeners of Sockets; what depends only on the owner is worked out once an owner."""
 
-    def __init__(
-        self, holders: dict[int, list[int]], known: dict[int, Process], paths: dict[int, str], processes: bool
-    ) -> None:
+    def __init__(self, holders: dict[int, list[int]], known: dict[int, Process], paths: dict[int, str], processes: bool) -> None:
         self._holders, self._known, self._paths, self._processes = holders, known, paths, processes
         self._users: dict[int, str | None] = {}
         self._owned: dict[tuple[tuple[int, ...], int], tuple[str | None, str | None, str | None, str | None, dict[str, str] | None]] = {}
@@ -337,19 +332,16 @@ class _Maker:
         uid, mode = row.uid, row.mode
         if row.protocol == "unix" and not row.address.startswith("@"):
             uid, mode = _owner_of_file(row.address)
-        if row.family in ("ipv4", "ipv6"):
-            scope = scope_of(row.address, row.interface)
-        else:
-            scope = "loopback" if row.protocol == "unix" else "wildcard"
+        scope = (
+            scope_of(row.address, row.interface) if row.family in ("ipv4", "ipv6") else "loopback" if row.protocol == "unix" else "wildcard"
+        )
         return Listener(
             row.protocol, row.family, row.address, row.port, row.v6only, row.interface, scope,
             uid, self._user(uid), row.inode, pids, process, command, started, unit, container, namespace,
             row.mark, row.transparent, mode, row.state, row.peer, row.peer_port, unknowns,
         )  # fmt: skip
 
-    def _owner(
-        self, pids: tuple[int, ...], row: Socket
-    ) -> tuple[str | None, str | None, str | None, str | None, dict[str, str] | None]:
+    def _owner(self, pids: tuple[int, ...], row: Socket) -> tuple[str | None, str | None, str | None, str | None, dict[str, str] | None]:
         process = next((self._known[pid] for pid in pids if pid in self._known), None)
         path = process.cgroup if process else self._paths.get(row.cgroup, "")
         unit, container = unit_of(path), container_of(path)

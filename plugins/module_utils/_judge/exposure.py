@@ -9,7 +9,8 @@ the verdict `unknown`, unless an open path was shown.
 
 from __future__ import annotations
 
-from typing import Any, Iterable, Mapping, NamedTuple, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from .._model.evidence import Evidence
 from .._model.gap import Gap
@@ -20,7 +21,7 @@ from .._model.ruleset import Rule, Table
 from .._model.service import SERVICE_PROTOCOLS, Service
 from .._model.vocabulary import SCOPES, VERDICTS, Family, Reach, Verdict, Via
 from .._services.catalogue import recognise
-from .reach import Context, Decision, Packet, Part, context_of, holds, reach
+from .reach import Decision, Packet, Part, context_of, holds, reach
 from .relays import leads_to
 
 MOST_SOURCES = 64
@@ -207,9 +208,7 @@ class _Judge:
             self._reached[packet] = reach(self._context, packet)
         return self._reached[packet]
 
-    def _path(
-        self, part: Part, packet: Packet, destinations: Sequence[int], via: Via, service: Service, programs: bool
-    ) -> list[Path]:
+    def _path(self, part: Part, packet: Packet, destinations: Sequence[int], via: Via, service: Service, programs: bool) -> list[Path]:
         if part.reach == "dropped":
             return []
         sources = subtract(part.sources, _allowed(service, packet.family))

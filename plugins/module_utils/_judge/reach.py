@@ -11,7 +11,8 @@ Every base chain of every hook on the way must let the packet pass.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Mapping, NamedTuple, Sequence
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 from .._model.network import BITS, network_range
 from .._model.ruleset import Chain, Match, Rule, SetElements, Table, Target
@@ -154,11 +155,7 @@ class _Walk:
 
     def bounds(self) -> set[tuple[int, int]]:
         return {
-            bound
-            for entries in self._compiled.values()
-            for entry in entries
-            for condition, _negated in entry.ranges
-            for bound in condition
+            bound for entries in self._compiled.values() for entry in entries for condition, _negated in entry.ranges for bound in condition
         }
 
     def run(self, segments: Segments) -> None:

@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import sys
-from typing import Any, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from .._model.evidence import Evidence
 from .._model.facts import listener_from_dict, listener_to_dict
@@ -77,5 +78,5 @@ def exposure_to_dict(exposure: Exposure, full: bool) -> dict[str, Any]:
         "reasons": list(exposure.reasons),
         "unknowns": [gap.to_dict() for gap in exposure.unknowns],
         "checked": list(exposure.checked),
-        "controls": service.controls,
+        "controls": dict(service.controls),
     }

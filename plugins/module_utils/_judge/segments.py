@@ -10,7 +10,7 @@ union, intersection and difference are one operation each.
 from __future__ import annotations
 
 from bisect import bisect_left
-from typing import Iterable
+from collections.abc import Iterable
 
 Bounds = "tuple[int, int]"  # first and last address, both included
 

@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import time
-from typing import Any, Iterable, Mapping
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from .listener import Listener
 
@@ -21,9 +22,7 @@ def listener_from_dict(data: Mapping[str, Any]) -> Listener:
     return Listener(**{**data, "pids": tuple(data["pids"]), "unknowns": tuple(data["unknowns"])})
 
 
-def listen_ports_rows(
-    rows: Iterable[Listener], protocol: str, started: Mapping[int, float | None], foreign: bool
-) -> list[dict[str, Any]]:
+def listen_ports_rows(rows: Iterable[Listener], protocol: str, started: Mapping[int, float | None], foreign: bool) -> list[dict[str, Any]]:
     """Return one row for each socket and process, with the keys and empty values of listen_ports_facts.
 
     started: pid -> seconds since the epoch. foreign: add state and foreign_address.

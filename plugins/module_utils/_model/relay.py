@@ -9,12 +9,19 @@ from typing import NamedTuple
 
 # Names as in /proc/<pid>/comm, at most 15 characters. These listen, and connect somewhere for whoever comes.
 FORWARDERS = frozenset(
-    "socat ssh nc ncat redir rinetd simpleproxy gost systemd-socket- docker-proxy rootlessport rootlesskit slirp4netns pasta "
-    "pasta.avx2 nginx apache2 httpd haproxy envoy traefik caddy squid varnishd hitch stunnel stunnel4 xinetd inetd tinyproxy "
-    "3proxy microsocks danted sockd privoxy sshuttle kubectl proxysql mysqlrouter nutcracker systemd".split()
-)
+    (
+        "socat", "ssh", "nc", "ncat", "redir", "rinetd", "simpleproxy", "gost", "sshuttle", "kubectl",
+        "systemd", "systemd-socket-", "xinetd", "inetd",
+        "docker-proxy", "rootlessport", "rootlesskit", "slirp4netns", "pasta", "pasta.avx2",
+        "nginx", "apache2", "httpd", "haproxy", "envoy", "traefik", "caddy", "squid", "varnishd", "hitch", "stunnel", "stunnel4",
+        "tinyproxy", "3proxy", "microsocks", "danted", "sockd", "privoxy",
+        "proxysql", "mysqlrouter", "nutcracker",
+    )
+)  # fmt: skip
 # These need no listener: they dial out and let the other end come in.
-AGENTS = frozenset("ssh autossh cloudflared ngrok frpc tailscaled chisel bore inletsctl zrok localtunnel lt".split())
+AGENTS = frozenset(
+    ["ssh", "autossh", "cloudflared", "ngrok", "frpc", "tailscaled", "chisel", "bore", "inletsctl", "zrok", "localtunnel", "lt"]
+)
 
 
 class Relay(NamedTuple):

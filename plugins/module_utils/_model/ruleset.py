@@ -9,6 +9,8 @@ Every value is text, a number or a tuple of them, so that a recorded ruleset tra
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 Backend = Literal["iptables-nft", "iptables-legacy", "nftables"]
@@ -118,7 +120,7 @@ class Table(NamedTuple):
     backend: Backend
     source: str  # the command or file that it was read from
     chains: dict[str, Chain]
-    sets: dict[str, SetElements] = {}
+    sets: Mapping[str, SetElements] = MappingProxyType({})
 
 
 # Hook, priority and type of the built-in chains: linux/netfilter_ipv4.h, iptables(8).

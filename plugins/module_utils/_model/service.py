@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from .network import network_range
@@ -28,7 +30,7 @@ class Service(NamedTuple):
     protocol: str = "tcp"
     kind: str | None = None
     allow: tuple[str, ...] = ()
-    controls: dict[str, str] = {}
+    controls: Mapping[str, str] = MappingProxyType({})
     declared: bool = True
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import struct
-from typing import Iterator
+from collections.abc import Iterator
 
 NLMSG_NOOP, NLMSG_ERROR, NLMSG_DONE = 1, 2, 3
 NLM_F_REQUEST, NLM_F_DUMP, NLM_F_DUMP_INTR = 0x1, 0x300, 0x10

@@ -83,9 +83,7 @@ def parse_packet(text: str, source: str) -> list[Socket]:
             ethertype, ifindex, uid, inode = int(fields[3], 16), int(fields[4]), int(fields[7]), int(fields[8])
         except (ValueError, IndexError):
             raise ParseError(source, number, "not a packet socket", line) from None
-        sockets.append(
-            Socket("packet", "packet", "", ethertype, "UNCONN", v6only=False, ifindex=ifindex, uid=uid, inode=inode)
-        )
+        sockets.append(Socket("packet", "packet", "", ethertype, "UNCONN", v6only=False, ifindex=ifindex, uid=uid, inode=inode))
     return sockets
 
 

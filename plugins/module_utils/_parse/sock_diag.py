@@ -9,7 +9,8 @@ import errno
 import socket
 import struct
 import sys
-from typing import TYPE_CHECKING, Iterable
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from .._model.listener import Socket
 from .netlink import NetlinkError
@@ -52,10 +53,7 @@ def request(family: int, protocol: Protocol, non_listening: bool) -> bytes:
 
     No extension is asked for: what we read comes unasked, and each extension costs hundreds of bytes a socket.
     """
-    if non_listening:
-        states = _ALL
-    else:
-        states = _CLOSE if protocol in CONNECTIONLESS else _LISTEN
+    states = _ALL if non_listening else _CLOSE if protocol in CONNECTIONLESS else _LISTEN
     return _REQUEST.pack(family, NUMBERS[protocol], 0, states)
 
 

@@ -133,8 +133,7 @@ class BindFacts(unittest.TestCase):
                 pids,
             )
         ours = {
-            key: (row["address"], row["interface"], row["v6only"], row["inode"], row["uid"], row["pids"])
-            for key, row in self.rows.items()
+            key: (row["address"], row["interface"], row["v6only"], row["inode"], row["uid"], row["pids"]) for key, row in self.rows.items()
         }
         self.assertEqual(ours, seen)
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import stat
 import subprocess
 import sys
@@ -175,7 +174,12 @@ class Firewall(Case):
 
     def test_native_nftables(self):
         with Server("::@6379"):
-            run("nft", "-f", "-", stdin="table inet t { chain in { type filter hook input priority 0; iifname != \"lo\" tcp dport 6379 drop; }; }")
+            run(
+                "nft",
+                "-f",
+                "-",
+                stdin='table inet t { chain in { type filter hook input priority 0; iifname != "lo" tcp dport 6379 drop; }; }',
+            )
             self.check(6379, "sealed", False, False)
 
 
@@ -216,7 +220,21 @@ class Bind(Case):
 class OtherWays(Case):
     def test_dnat_to_loopback_is_never_sealed(self):
         with Server("127.0.0.1@5432"):
-            run("iptables-nft", "-t", "nat", "-A", "PREROUTING", "-p", "tcp", "--dport", "15432", "-j", "DNAT", "--to-destination", "127.0.0.1:5432")
+            run(
+                "iptables-nft",
+                "-t",
+                "nat",
+                "-A",
+                "PREROUTING",
+                "-p",
+                "tcp",
+                "--dport",
+                "15432",
+                "-j",
+                "DNAT",
+                "--to-destination",
+                "127.0.0.1:5432",
+            )
             self.assertEqual(exposure(5432)["verdict"], "sealed", "dead without route_localnet")
             self.assertFalse(gets_in(V4, 15432))
             Path("/proc/sys/net/ipv4/conf/lan/route_localnet").write_text("1")

@@ -10,7 +10,6 @@ import socket
 from pathlib import Path
 
 import pytest
-
 from ansible_collections.loopguard.loopback.plugins.module_utils._collect import listeners
 from ansible_collections.loopguard.loopback.plugins.module_utils._collect.command import Output
 from ansible_collections.loopguard.loopback.plugins.module_utils._collect.netlink import dump as real_dump
@@ -97,7 +96,9 @@ def test_a_protocol_that_the_kernel_does_not_have_has_no_sockets():
 
 
 def test_a_table_that_cannot_be_parsed_is_a_gap_and_the_tools_are_asked():
-    found = collect(no_netlink, lambda path: "header\nnoise", tools({"ss -tulnpe": Output(0, text("ss/6.1.0-debian12-every_address.txt"), "")}))
+    found = collect(
+        no_netlink, lambda path: "header\nnoise", tools({"ss -tulnpe": Output(0, text("ss/6.1.0-debian12-every_address.txt"), "")})
+    )
     assert found.source == "ss"
     assert len(found.rows) == 22
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 
 import pytest
-
 from ansible_collections.loopguard.loopback.plugins.module_utils._collect import processes
 
 ID = "4f2b0a1c" * 8
@@ -39,7 +38,11 @@ def test_cgroup_path(text, path):
         (f"/docker/{ID}", None, {"engine": "docker", "id": ID}),
         (f"/machine.slice/libpod-{ID}.scope/container", f"libpod-{ID}.scope", {"engine": "podman", "id": ID}),
         (f"/machine.slice/libpod-{ID}.scope/system.slice/nginx.service", "nginx.service", {"engine": "podman", "id": ID}),
-        (f"/kubepods.slice/kubepods-pod1.slice/cri-containerd-{ID}.scope", f"cri-containerd-{ID}.scope", {"engine": "kubernetes", "id": ID}),
+        (
+            f"/kubepods.slice/kubepods-pod1.slice/cri-containerd-{ID}.scope",
+            f"cri-containerd-{ID}.scope",
+            {"engine": "kubernetes", "id": ID},
+        ),
         ("/lxc.payload.web/system.slice/nginx.service", "nginx.service", {"engine": "lxc", "id": "web"}),
         ("/machine.slice/machine-build.scope", "machine-build.scope", {"engine": "systemd-nspawn", "id": "build"}),
         ("/system.slice/docker.service", "docker.service", None),

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 
 import pytest
-
 from ansible_collections.loopguard.loopback.plugins.module_utils._judge import exposure as judging
 from ansible_collections.loopguard.loopback.plugins.module_utils._judge.record import (
     RecordError,
@@ -30,6 +29,7 @@ LO = Interface("lo", 1, "", True, True, None, ("127.0.0.1/8", "::1/128"))
 ETH0 = Interface("eth0", 2, "", True, False, None, ("10.0.0.5/24", "2001:db8::5/64"))
 ETH1 = Interface("eth1", 3, "", True, False, None, ("192.168.9.5/24",))
 DB = Service("db", 5432)
+TO_LOOPBACK = "-A PREROUTING -p tcp --dport 99 -j DNAT --to-destination 127.0.0.1:5432"
 GUIDE = "-A INPUT -i lo -j ACCEPT\n-A INPUT ! -i lo -p tcp -m tcp --dport 5432 -j DROP"
 
 
@@ -75,7 +75,7 @@ SEALED = [
     ("no address of its family", evidence(listener("::", v6only=True), interfaces=(LO, ETH1))),
     ("legacy drops", evidence(listener(), tables=[*filtered(), *filtered(GUIDE, backend="iptables-legacy")])),
     ("DNAT to loopback without route_localnet", evidence(
-        listener("127.0.0.1"), tables=filtered("-A PREROUTING -p tcp --dport 99 -j DNAT --to-destination 127.0.0.1:5432", table="nat"))),
+        listener("127.0.0.1"), tables=filtered(TO_LOOPBACK, table="nat"))),
     ("a redirect from lo alone", evidence(listener("127.0.0.1"), tables=filtered(
         "-A PREROUTING -i lo -p tcp --dport 5432 -j REDIRECT --to-ports 80", table="nat"))),
     ("the machine itself", evidence(listener(), tables=filtered("-A INPUT -s 10.0.0.5/32 -j ACCEPT\n-A INPUT -j DROP"))),
@@ -137,7 +137,7 @@ UNKNOWN = [
     ("route_localnet unread", evidence(listener("127.0.0.1"), sysctls={"net/ipv4/conf/eth0/route_localnet": None})),
     ("DNAT to loopback with route_localnet", evidence(
         listener("127.0.0.1"), sysctls={"net/ipv4/conf/eth0/route_localnet": 1},
-        tables=[*filtered("-A PREROUTING -p tcp --dport 99 -j DNAT --to-destination 127.0.0.1:5432", table="nat"), *filtered("-A INPUT -d 127.0.0.0/8 -j DROP")])),
+        tables=[*filtered(TO_LOOPBACK, table="nat"), *filtered("-A INPUT -d 127.0.0.0/8 -j DROP")])),
     ("a redirect to the port", evidence(listener(), tables=[
         *filtered("-A PREROUTING -p tcp --dport 99 -j REDIRECT --to-ports 5432", table="nat"), *filtered(GUIDE)])),
     ("the port is published by DNAT", evidence(listener(process="docker-proxy"), tables=[
@@ -211,7 +211,11 @@ def test_discovery_takes_what_belongs_on_loopback_and_gives_each_a_name_of_its_o
 
 def test_the_worst_comes_first():
     found = evidence(listener("127.0.0.1"), listener(port=6379, process="redis-server"))
-    assert [one.verdict for one in judging.judge(found, [DB, Service("gone", 1), Service("cache", 6379)])] == ["exposed", "sealed", "absent"]
+    assert [one.verdict for one in judging.judge(found, [DB, Service("gone", 1), Service("cache", 6379)])] == [
+        "exposed",
+        "sealed",
+        "absent",
+    ]
 
 
 def test_many_sources_are_cut_for_people_and_counted():
@@ -234,5 +238,5 @@ def test_recorded_evidence_is_judged_alike():
     again = evidence_from_facts(*json.loads(json.dumps([listeners, firewall])))
     assert judging.judge(again, [DB]) == judging.judge(found, [DB])
     firewall["tables"][0]["chains"][0]["rules"][0]["matches"][0]["values"] = ["nonsense"]
-    with pytest.raises(RecordError, match="firewall: .*nonsense"):
+    with pytest.raises(RecordError, match=r"firewall: .*nonsense"):
         evidence_from_facts(listeners, firewall)

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import pytest
-
 from ansible_collections.loopguard.loopback.plugins.module_utils._judge.reach import Packet, context_of, reach
 from ansible_collections.loopguard.loopback.plugins.module_utils._judge.segments import Segments
 from ansible_collections.loopguard.loopback.plugins.module_utils._model.network import cidrs, network_range
@@ -56,7 +55,7 @@ def answer(found, protocol="tcp", port=5432, interface="eth0", source="192.0.2.1
         (["-A INPUT -p tcp --syn -j DROP"], ("dropped", [])),
         (["-A INPUT -p tcp --tcp-flags SYN,ACK SYN,ACK -j DROP"], ("accepted", [("INPUT", 0)])),
         (["-A INPUT -m mark --mark 0x1 -j DROP"], ("accepted", [("INPUT", 0)])),
-        (["-A INPUT -j LOG", "-A INPUT -m comment --comment \"a b\" -j DROP"], ("dropped", [])),
+        (["-A INPUT -j LOG", '-A INPUT -m comment --comment "a b" -j DROP'], ("dropped", [])),
         (["-A INPUT -j NFQUEUE --queue-num 0"], ("maybe", [("INPUT", 1), ("INPUT", 0)])),
     ],
 )

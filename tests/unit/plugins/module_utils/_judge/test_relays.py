@@ -6,10 +6,9 @@
 from __future__ import annotations
 
 import pytest
+from ansible_collections.loopguard.loopback.plugins.module_utils._judge.relays import leads_to
 from hypothesis import given
 from hypothesis import strategies as st
-
-from ansible_collections.loopguard.loopback.plugins.module_utils._judge.relays import leads_to
 
 OWN = frozenset(["10.0.0.5", "127.0.0.1", "::1"])
 
@@ -30,8 +29,16 @@ OWN = frozenset(["10.0.0.5", "127.0.0.1", "::1"])
         ("ssh", "ssh -N -R 15432:localhost:80 far", "no"),
         ("ssh", "ssh -N -R 1080 far", "yes"),
         ("ssh", "ssh -L 15432:localhost:5432 far", "no"),
-        ("docker-proxy", "/usr/bin/docker-proxy -proto tcp -host-ip 0.0.0.0 -host-port 80 -container-ip 172.17.0.2 -container-port 5432", "no"),
-        ("docker-proxy", "/usr/bin/docker-proxy -proto tcp -host-ip 0.0.0.0 -host-port 80 -container-ip 127.0.0.1 -container-port 5432", "yes"),
+        (
+            "docker-proxy",
+            "/usr/bin/docker-proxy -proto tcp -host-ip 0.0.0.0 -host-port 80 -container-ip 172.17.0.2 -container-port 5432",
+            "no",
+        ),
+        (
+            "docker-proxy",
+            "/usr/bin/docker-proxy -proto tcp -host-ip 0.0.0.0 -host-port 80 -container-ip 127.0.0.1 -container-port 5432",
+            "yes",
+        ),
         ("systemd-socket-", "/lib/systemd/systemd-socket-proxyd 127.0.0.1:5432", "yes"),
         ("systemd-socket-", "/lib/systemd/systemd-socket-proxyd 127.0.0.1:54321", "maybe"),
         ("kubectl", "kubectl port-forward svc/db 5432:5432", "no"),

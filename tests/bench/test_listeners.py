@@ -1,0 +1,70 @@
+# Copyright (c) 2026 the loopguard.loopback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""bind_facts: the collector against ss, the module against its peer and against an empty module."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+
+
+def holding(count, *command):
+    lo_up = 'ip link set lo up && exec "$@"'
+    return ["unshare", "--net", "sh", "-c", lo_up, "-", sys.executable, str(HERE / "sockets.py"), str(count), *command]
+
+
+def play(folder, name, options=""):
+    """Return the command that runs one module once; the default callback does not print what it returns."""
+    path = folder / f"{name}.yml"
+    path.write_text(f"- hosts: localhost\n  gather_facts: false\n  tasks:\n    - {name}: {{{options}}}\n")
+    interpreter = f"ansible_python_interpreter={sys.executable}"
+    return ["ansible-playbook", "-i", "localhost,", "-c", "local", "-e", interpreter, str(path)]
+
+
+def test_collecting_15000_listeners_against_ss(table):
+    shown = subprocess.run(holding(15000, sys.executable, str(HERE / "collect.py"), "7"), capture_output=True, text=True)
+    assert shown.returncode == 0, shown.stderr
+    result = json.loads(shown.stdout)
+    ratio = result["ours"] / result["ss"]
+    print(
+        f"\n{result['sockets']:,} listeners with processes: {result['ours']:.3f} s in process, ss -tulnpH {result['ss']:.3f} s, ratio {ratio:.2f}"
+    )
+    assert ratio <= 1.5
+
+
+def test_memory_for_15000_listeners(table, in_turn):
+    room = "ansible_collections.loopguard.loopback.plugins.module_utils._collect"
+    ours = f"from {room} import listeners, netlink; listeners.collect(netlink.dump, None)"
+    costs = in_turn(
+        {
+            "an empty Python": holding(15000, sys.executable, "-c", "pass"),
+            "collect, 15,000 listeners": holding(15000, sys.executable, "-c", ours),
+            "ss -tulnpH": holding(15000, "ss", "-tulnpH"),
+        },
+        runs=3,
+    )
+    for name, cost in costs.items():
+        table(name, cost)
+
+
+@pytest.mark.parametrize("count", [1, 100, 1000])
+def test_the_module_against_its_peer(tmp_path, table, in_turn, count):
+    commands = {
+        f"ansible.builtin.ping, {count} listeners": holding(count, *play(tmp_path, "ansible.builtin.ping")),
+        f"bind_facts, {count} listeners": holding(count, *play(tmp_path, "loopguard.loopback.bind_facts")),
+    }
+    costs = in_turn(commands)
+    peer = holding(count, *play(tmp_path, "community.general.listen_ports_facts", "command: ss"))
+    costs |= in_turn({f"listen_ports_facts, {count} listeners": peer}, runs=1 if count > 100 else 3)
+    empty, ours, theirs = costs.values()
+    for name, cost in costs.items():
+        table(name, cost, empty)
+    assert ours.wall <= 1.25 * empty.wall or count > 100
+    assert ours.wall < theirs.wall or count == 1
