@@ -116,7 +116,12 @@ def targets(session: nox.Session, suite: str, python: str) -> None:
     install = ("uv", "pip", "install", "--quiet", "--only-binary=:all:", "--python-version", python, "--target", str(wheels))
     run(session, *install, "--requirement", "requirements/unit.txt", UV_CACHE_DIR=str(CACHE / "uv"))
     mounts = (f"--volume={ROOT}:/collection:ro", f"--volume={wheels}:/wheels:ro", "--workdir=/collection")
-    paths = ("--env=PYTHONPATH=/wheels:/collection/.cache/collections", "--env=PYTHONDONTWRITEBYTECODE=1", "--env=HOME=/tmp")
+    paths = (
+        "--env=PYTHONPATH=/wheels:/collection/.cache/collections",
+        "--env=PYTHONDONTWRITEBYTECODE=1",
+        "--env=HOME=/tmp",
+        "--env=HYPOTHESIS_STORAGE_DIRECTORY=/tmp",
+    )
     pytest = ("python3", "-m", "pytest", "tests/unit/plugins/module_utils", *session.posargs)
     run(session, "molecule/lab/podman", "run", "--rm", "--network=none", *mounts, *paths, f"localhost/loopguard/{suite}", *pytest)
 
@@ -132,8 +137,6 @@ def molecule(session: nox.Session) -> None:
     """Each role on containers that boot systemd; names of scenarios may follow `--`."""
     if not session.posargs:
         run(session, "molecule", "test", "--all", "--workers", "2", "--destroy", "always")
-        return
-    run(session, "molecule", "create")
     for scenario in session.posargs:
         run(session, "molecule", "test", "--scenario-name", scenario, "--destroy", "never")
 
