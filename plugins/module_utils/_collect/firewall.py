@@ -14,7 +14,7 @@ import re
 from typing import Callable, NamedTuple
 
 from .._model.firewall import Firewall, SourceStatus
-from .._model.gap import Gap
+from .._model.gap import Gap, GapReason
 from .._model.ruleset import Backend, Chain, Rule, SetElements, Table
 from .._parse import nfnetlink
 from .._parse.error import ParseError
@@ -172,7 +172,8 @@ def _read_nft(run: Runner, known: list[KernelTable], foreign: set[tuple[str, str
             asked.tables[key] = table
             if key[0] in _SAVES and any(_is_opaque(rule) for chain in table.chains.values() for rule in chain.rules):
                 tool = _SAVES[key[0]]
-                asked.gaps.append(Gap(tool, "absent", f"{where} has rules that only {tool} can tell"))
+                reason: GapReason = "absent" if asked.sources[tool] == "absent" else "failed"
+                asked.gaps.append(Gap(where, reason, f"some of its rules only {tool} can tell, which did not"))
             continue
         merged = _merged(asked.tables[key], table)
         if merged is None:
