@@ -90,16 +90,22 @@ def collect(
         gaps += part.gaps
     rows, known = _with_owners(found, processes, gaps)
     source = "+".join(sorted({part.source for _id, part in found}))
-    relays = _relays(gaps) if processes else []
+    relays = _relays(own, gaps) if processes else []
     return Listeners(own, rows, source, gaps, known, relays)
 
 
-def _relays(gaps: list[Gap]) -> list[Relay]:
+def _relays(own: str, gaps: list[Gap]) -> list[Relay]:
     try:
-        return [Relay(process.pid, process.name, process.command) for process in named(AGENTS | FORWARDERS)]
+        found = named(AGENTS | FORWARDERS)
     except OSError as error:  # no /proc
         gaps.append(Gap("processes", "absent", f"/proc: {error.strerror}"))
         return []
+    # One in another network namespace cannot reach this loopback; one whose namespace is hidden may be here.
+    return [
+        Relay(process.pid, process.name, process.command)
+        for process in found
+        if _namespace(f"/proc/{process.pid}/ns/net") in (own, "")
+    ]
 
 
 def _sockets(dump: Dump, run: Runner, read: Read, protocols: list[Protocol], non_listening: bool) -> Sockets:
