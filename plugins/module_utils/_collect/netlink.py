@@ -27,6 +27,8 @@ def dump(protocol: int, kind: int, payload: bytes) -> list[bytes]:
     Asks again when the kernel says that the table changed meanwhile. Raises OSError: the kernel's errno, a timeout,
     or EAGAIN when the table never stood still.
     """
+    if not hasattr(socket, "AF_NETLINK"):
+        raise OSError(errno.EAFNOSUPPORT, "this is no Linux")
     for _attempt in range(_ATTEMPTS):
         answer, interrupted = _dump_once(protocol, kind, payload)
         if not interrupted:

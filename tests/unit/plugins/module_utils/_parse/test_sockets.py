@@ -135,3 +135,24 @@ def test_a_unix_socket_is_listed_when_it_listens():
     named = proc_net.parse_unix(text("proc_net/6.18-debian12-unix.txt"), "unix", True)
     assert all(row.state == "LISTEN" and row.address for row in rows)
     assert len(named) >= len(rows)
+
+
+def test_sockstat_as_its_manual_describes_it():
+    """No FreeBSD was at hand: the columns are those of sockstat(1), the rows are written after them."""
+    rows = socket_tools.parse_sockstat(
+        "USER     COMMAND    PID   FD  PROTO  LOCAL ADDRESS         FOREIGN ADDRESS\n"
+        "root     sshd       871   3   tcp6   *:22                  *:*\n"
+        "root     sshd       871   4   tcp4   *:22                  *:*\n"
+        "www      nginx      900   6   tcp46  *:80                  *:*\n"
+        "redis    redis      905   7   tcp4   127.0.0.1:6379        *:*\n"
+        "root     ntpd       910   22  udp6   fe80::1%lo0:123       *:*\n"
+        "?        ?          ?     ?   udp4   *:997                 *:*\n"
+    )
+    assert [(row.protocol, row.address, row.port, row.v6only, row.interface, row.pids, row.process) for row in rows] == [
+        ("tcp", "::", 22, True, None, (871,), "sshd"),
+        ("tcp", "0.0.0.0", 22, False, None, (871,), "sshd"),
+        ("tcp", "::", 80, False, None, (900,), "nginx"),
+        ("tcp", "127.0.0.1", 6379, False, None, (905,), "redis"),
+        ("udp", "fe80::1", 123, True, "lo0", (910,), "ntpd"),
+        ("udp", "0.0.0.0", 997, False, None, (), None),
+    ]
