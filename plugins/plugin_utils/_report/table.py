@@ -114,7 +114,7 @@ def _grid(rows: list[tuple[str, str, str, str, str]], width: int, fleet: bool, p
     inline = width - left >= _LAST_COLUMN
     lines = []
     for row, values in zip([("", "", "", "", "WHO GETS IN, AND HOW" if inline else ""), *rows], [heads, *cells]):
-        columns = [_fold(value, size) for value, size in zip(values, sizes, strict=True)]
+        columns = [_fold(value, size) for value, size in zip(values, sizes)]
         if inline:
             columns.append(_fold(row[4], width - left))
         for number in range(max(len(column) for column in columns)):

@@ -74,7 +74,7 @@ def test_every_host_is_reported_and_none_that_is_silent_as_a_pass(tmp_path: Path
     assert re.search(r"^web1 +redis +0\.0\.0\.0:6379 +EXPOSED +anyone on ", audit.out, re.M)
     assert re.search(r"^dark +- +- +UNREACHABLE +\S", audit.out, re.M)
     assert "Report   reports/latest/index.html" in audit.out.splitlines()
-    assert '"' not in audit.out.partition("FLEET")[2].partition("\nNext")[0]
+    assert '{"' not in audit.out.partition("FLEET")[2].partition("\nNext")[0]
     assert not re.search(r"changed=[1-9]", audit.out)
     for path in audit.reports.rglob("*"):
         if not path.is_symlink():
