@@ -45,9 +45,7 @@ def collect_ruleset(run: Runner, read: Read, dump: Dump) -> Firewall:
     legacy = _legacy(run, read)
     tables = (*nft.tables.values(), *legacy.tables.values())
     ipsets, gaps, status = _ipsets(run, read, dump, tables)
-    return Firewall(
-        tables, ipsets, (*nft.gaps, *legacy.gaps, *gaps), {**nft.sources, **legacy.sources, "ipset": status}
-    )
+    return Firewall(tables, ipsets, (*nft.gaps, *legacy.gaps, *gaps), {**nft.sources, **legacy.sources, "ipset": status})
 
 
 def _nf_tables(run: Runner, dump: Dump) -> _Asked:
@@ -143,9 +141,7 @@ def _parsed(text: str, tool: str, backend: Backend, family: str, asked: _Asked) 
         asked.sources[tool] = "unparsable"
         asked.gaps.append(Gap(tool, "unparsable", str(error)[:500]))
         return {}
-    asked.gaps.extend(
-        gap for gap in gaps if gap.reason != "unsupported"
-    )  # what it does not show is looked for elsewhere
+    asked.gaps.extend(gap for gap in gaps if gap.reason != "unsupported")  # what it does not show is looked for elsewhere
     return {table.name: table for table in tables}
 
 
@@ -164,9 +160,7 @@ def _read_nft(run: Runner, known: list[KernelTable], foreign: set[tuple[str, str
             if asked.sources["nft"] == "read":
                 asked.gaps.append(Gap(where, "failed", "the kernel holds it, but no tool shows it"))
             elif key in foreign:
-                asked.gaps.append(
-                    Gap(where, "failed", f"{_SAVES[key[0]]} shows its rules in part, and nft did not answer")
-                )
+                asked.gaps.append(Gap(where, "failed", f"{_SAVES[key[0]]} shows its rules in part, and nft did not answer"))
             continue
         if key not in asked.tables:
             asked.tables[key] = table
@@ -275,12 +269,8 @@ def _legacy_names(read: Read, path: str) -> list[str] | Gap:
         return _refused(path, error)
 
 
-def _ipsets(
-    run: Runner, read: Read, dump: Dump, tables: tuple[Table, ...]
-) -> tuple[dict[str, SetElements], list[Gap], SourceStatus]:
-    texts = [
-        rule.text for table in tables for chain in table.chains.values() for rule in chain.rules if "-set " in rule.text
-    ]
+def _ipsets(run: Runner, read: Read, dump: Dump, tables: tuple[Table, ...]) -> tuple[dict[str, SetElements], list[Gap], SourceStatus]:
+    texts = [rule.text for table in tables for chain in table.chains.values() for rule in chain.rules if "-set " in rule.text]
     if not texts and not _exists(read, "/sys/module/ip_set/parameters/max_sets"):
         return {}, [], "empty"
     try:

@@ -44,9 +44,7 @@ class _Programs(NamedTuple):
     tc: set[int]  # indexes of the interfaces
 
 
-def collect_network(
-    read: Read = read_text, ask: Dump = dump, count: Count | None = None, routes: bool = True
-) -> HostNetwork:
+def collect_network(read: Read = read_text, ask: Dump = dump, count: Count | None = None, routes: bool = True) -> HostNetwork:
     """Return what could be read; what could not is in its `gaps`. Changes nothing on the host.
 
     routes: False leaves the routes out, of which a router may have many.

@@ -53,9 +53,7 @@ _FREE_TEXT = frozenset(("--comment", "--log-prefix", "--nflog-prefix", "--ulog-p
 _ANY_PROTOCOL = frozenset(("all", "0", "ip", "hopopt"))
 
 _STATES = frozenset(("NEW", "ESTABLISHED", "RELATED", "INVALID", "UNTRACKED", "SNAT", "DNAT"))
-_ADDRESS_TYPES = frozenset(
-    ("UNSPEC", "UNICAST", "LOCAL", "BROADCAST", "ANYCAST", "MULTICAST", "BLACKHOLE", "UNREACHABLE", "PROHIBIT")
-)
+_ADDRESS_TYPES = frozenset(("UNSPEC", "UNICAST", "LOCAL", "BROADCAST", "ANYCAST", "MULTICAST", "BLACKHOLE", "UNREACHABLE", "PROHIBIT"))
 _FLAGS = ("fin", "syn", "rst", "psh", "ack", "urg")
 
 _FINAL = {
@@ -375,9 +373,7 @@ class _Options:
             if any(token in ("--limit-iface-in", "--limit-iface-out") for token in tokens[place:stop]) or (
                 module == "set" and stop > place + count
             ):
-                return stop, [
-                    Match("unknown", (), False, " ".join(["-m", module, text, *tokens[place + count : stop]]))
-                ]
+                return stop, [Match("unknown", (), False, " ".join(["-m", module, text, *tokens[place + count : stop]]))]
             stop = place + count
         if option == "--mark" and module == "connmark":
             build = _ct_mark

@@ -24,7 +24,7 @@ _META_KEYS = (3, 4, 5, 6, 7, 16)  # mark, iif, oif, iifname, oifname, l4proto
 _NFTRACE = 12  # set by -j TRACE
 _PLAIN = frozenset((b"match\0", b"target\0", b"counter\0", b"immediate\0", b"limit\0", b"log\0", b"bitwise\0"))
 _NETWORK, _TRANSPORT = 1, 2
-_TRANSPORT_FIELDS = ((0, 2), (2, 2), (13, 1), (0, 1))  # ports, TCP flags, ICMP type
+_TRANSPORT_FIELDS = ((0, 2), (2, 2), (0, 4), (13, 1), (0, 1))  # one port, both, TCP flags, ICMP type
 _NETWORK_FIELDS = {"ip": ((9, 1), (6, 2)), "ip6": ((6, 1),)}  # protocol, fragment offset
 _ADDRESSES = {"ip": ((12, 16), (16, 20)), "ip6": ((8, 24), (24, 40))}
 

@@ -201,9 +201,7 @@ class _Reader:
         name, flags = self._text(item, "name"), item.get("flags") or []
         elements = item.get("elem") or []
         static = not changing and "timeout" not in item and isinstance(elements, list)
-        static = static and not {"timeout", "dynamic", "eval"} & set(
-            map(str, flags if isinstance(flags, list) else [flags])
-        )
+        static = static and not {"timeout", "dynamic", "eval"} & set(map(str, flags if isinstance(flags, list) else [flags]))
         if static:
             self.elements[family, table, name] = elements
         kind = item.get("type")
@@ -242,9 +240,7 @@ def _spelled(value: Any) -> str:
 
 
 def _spell_element(element: Any) -> Any:
-    value = (
-        element["elem"].get("val") if isinstance(element, dict) and isinstance(element.get("elem"), dict) else element
-    )
+    value = element["elem"].get("val") if isinstance(element, dict) and isinstance(element.get("elem"), dict) else element
     try:
         return _plain(value)
     except _Unknown:
@@ -303,11 +299,7 @@ class _Statements:
                 ways = [(*way, *(match for match in more if match not in way)) for way, more in product(ways, found)]
                 continue
             doubtful = doubtful or kind not in ("limit", "quota", "ct count", "set", "map", "meter")
-            text = (
-                f"xt {body.get('type')} {body.get('name')}"
-                if kind == "xt" and isinstance(body, dict)
-                else _spelled(statement)
-            )
+            text = f"xt {body.get('type')} {body.get('name')}" if kind == "xt" and isinstance(body, dict) else _spelled(statement)
             if kind == "xt" and text.startswith("xt target"):
                 return [*done, *(_Part(way, Target("opaque", text)) for way in ways)]
             ways = [(*way, Match("unknown", (), False, text)) for way in ways]
@@ -319,9 +311,7 @@ class _Statements:
     def _verdict_map(self, body: Any) -> tuple[list[_Part], bool]:
         """Return one rule for each element, and whether what they do not match falls through known."""
         data = body.get("data") if isinstance(body, dict) else None
-        elements = (
-            data.get("set") if isinstance(data, dict) else self.elements.get((self.family, self.table, str(data)[1:]))
-        )
+        elements = data.get("set") if isinstance(data, dict) else self.elements.get((self.family, self.table, str(data)[1:]))
         if not isinstance(elements, list) or len(elements) > _PARTS:
             return [], False
         parts: list[_Part] = []
@@ -428,9 +418,7 @@ class _Statements:
             return (self._compared(operator, field, right, _word(_TYPES), f"fib {of['flags']} type"),)
         raise _Unknown(left)
 
-    def _compared(
-        self, operator: str, field: MatchField, right: Any, convert: Callable[[Any], str], name: str
-    ) -> Match:
+    def _compared(self, operator: str, field: MatchField, right: Any, convert: Callable[[Any], str], name: str) -> Match:
         if operator not in ("==", "!=", "in"):
             raise _Unknown(operator)
         values = tuple(map(convert, self._members(right)))
@@ -529,9 +517,7 @@ class _Statements:
             raise _Unknown(right)
         elif any(len(_combined(member)) != 1 for member in members):  # a packet has one state: never equal to two
             members = [_combined(member)[0] for member in members if len(_combined(member)) == 1]
-        return (
-            self._compared(operator, "ct_state", {"set": [_combined(word)[0] for word in members]}, words, f"ct {key}"),
-        )
+        return (self._compared(operator, "ct_state", {"set": [_combined(word)[0] for word in members]}, words, f"ct {key}"),)
 
 
 def _lasting(statements: list[Any]) -> list[Any]:
@@ -547,10 +533,7 @@ def _after(way: tuple[Match, ...], effect: Target) -> tuple[Match, ...]:
     changed = {"mark": "mark", "notrack": "ct_state"}.get(effect.kind)
     opaque = effect.kind in ("opaque", "tproxy")
     return tuple(
-        Match("unknown", (), False, match.text)
-        if match.field == changed or (opaque and "mark" in match.field)
-        else match
-        for match in way
+        Match("unknown", (), False, match.text) if match.field == changed or (opaque and "mark" in match.field) else match for match in way
     )
 
 

@@ -101,11 +101,7 @@ def routes(payloads: Iterable[bytes], names: dict[int, str]) -> list[Route]:
                 Route(
                     _FAMILIES[family],
                     destination,
-                    _address(family, gateway)
-                    if gateway
-                    else _address(struct.unpack_from("=H", via)[0], via[2:])
-                    if len(via) > 2
-                    else None,
+                    _address(family, gateway) if gateway else _address(struct.unpack_from("=H", via)[0], via[2:]) if len(via) > 2 else None,
                     names.get(_u32(hop.get(4)), str(_u32(hop.get(4)))) if 4 in hop else None,
                     _TABLES.get(number, str(number)),
                     type_name,

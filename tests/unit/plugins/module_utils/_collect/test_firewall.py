@@ -10,7 +10,6 @@ import json
 from pathlib import Path
 
 import pytest
-
 from ansible_collections.loopguard.loopback.plugins.module_utils._collect.command import Output
 from ansible_collections.loopguard.loopback.plugins.module_utils._collect.firewall import collect_ruleset
 from ansible_collections.loopguard.loopback.plugins.module_utils._model.firewall import firewall_from_dict, firewall_to_dict

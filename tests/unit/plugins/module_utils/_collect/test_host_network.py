@@ -8,7 +8,6 @@ import json
 from pathlib import Path
 
 import pytest
-
 from ansible_collections.loopguard.loopback.plugins.module_utils._collect import host_network
 from ansible_collections.loopguard.loopback.plugins.module_utils._collect.host_network import bpf_count, collect_network
 from ansible_collections.loopguard.loopback.plugins.module_utils._model.host import host_from_dict, host_to_dict

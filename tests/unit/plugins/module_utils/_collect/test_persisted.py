@@ -7,7 +7,6 @@ import json
 from pathlib import Path
 
 import pytest
-
 from ansible_collections.loopguard.loopback.plugins.module_utils._collect.command import Output
 from ansible_collections.loopguard.loopback.plugins.module_utils._collect.persisted import compare_persisted, managers
 from ansible_collections.loopguard.loopback.plugins.module_utils._model.firewall import Firewall
@@ -67,7 +66,10 @@ def test_saved_rules_that_are_the_running_ones(host):
     host("etc/iptables/rules.v6", text(V6))
     found = compared(host, running(V4, V6))
     assert (found.state, found.differences) == ("same", ())
-    assert [(source.path, source.state) for source in found.sources] == [("/etc/iptables/rules.v4", "same"), ("/etc/iptables/rules.v6", "same")]
+    assert [(source.path, source.state) for source in found.sources] == [
+        ("/etc/iptables/rules.v4", "same"),
+        ("/etc/iptables/rules.v6", "same"),
+    ]
 
 
 def test_a_rule_more_a_rule_less_another_policy_and_another_order(host):
@@ -168,6 +170,41 @@ def test_firewalld_is_asked_for_both(host):
         ("saved", "services: ssh http"),
     }
     assert compared(host, running()).state == "unknown"
+
+
+UFW = ("iptables/1.8.9-debian12-nft-ufw.v4", "iptables/1.8.9-debian12-nft-ufw.v6")
+
+
+def test_the_rules_of_ufw_are_compared_with_what_the_kernel_makes_of_its_files(host):
+    host.enable("ufw.service")
+    host("etc/ufw/ufw.conf", text("ufw/0.36.2-debian12-ufw.conf"))
+    host("etc/ufw/user.rules", text("ufw/0.36.2-debian12-user.rules"))
+    host("etc/ufw/user6.rules", text("ufw/0.36.2-debian12-user6.rules"))
+    made = {"user.rules": text("ufw/0.36.2-debian12-user-aside.v4"), "user6.rules": text("ufw/0.36.2-debian12-user-aside.v6")}
+
+    def run(argv):
+        assert argv[:2] == ["unshare", "-n"]
+        return Output(0, made[Path(argv[-1]).name], "")
+
+    found = compared(host, running(*UFW), run)
+    assert (found.state, found.differences) == ("same", ())
+    assert any("ufw" in line for line in found.ignored)
+    assert [manager.name for manager in managers(running(*UFW), host.root)] == ["ufw"]
+    made["user.rules"] = made["user.rules"].replace("-A ufw-user-input -p tcp -m tcp --dport 22 -j ACCEPT\n", "")
+    found = compared(host, running(*UFW), run)
+    assert [(one.where, one.chain) for one in found.differences] == [("runtime", "ufw-user-input")]
+    assert compared(host, running(*UFW)).state == "unknown"
+
+
+def test_a_file_that_a_person_wrote_is_compared_as_the_kernel_spells_it(host):
+    host.enable("iptables.service")
+    host("etc/sysconfig/iptables", text("ufw/0.36.2-debian12-user.rules"))
+    now = running("ufw/0.36.2-debian12-user-aside.v4")
+    found = compared(host, now, lambda argv: Output(0, text("ufw/0.36.2-debian12-user-aside.v4"), ""))
+    assert found.state == "same"
+    found = compared(host, now)
+    assert found.state == "unknown"
+    assert "unshare is not installed" in found.sources[0].reason
 
 
 def test_nothing_is_saved_and_nothing_runs(host):

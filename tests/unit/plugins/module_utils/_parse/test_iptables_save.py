@@ -10,12 +10,11 @@ import socket
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from ansible_collections.loopguard.loopback.plugins.module_utils._model.ruleset import table_from_dict, table_to_dict
 from ansible_collections.loopguard.loopback.plugins.module_utils._parse.error import ParseError
 from ansible_collections.loopguard.loopback.plugins.module_utils._parse.iptables_save import parse
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "iptables"
 DUMPS = sorted(path.name for path in FIXTURES.iterdir())
@@ -64,7 +63,7 @@ def test_what_of_the_captured_dumps_is_unknown_is_what_cannot_be_evaluated():
                     unknown |= {match.text for match in entry.matches if match.field == "unknown"}
                     opaque |= {entry.target.argument} if entry.target.kind == "opaque" else set()
     assert {text.split()[1] for text in unknown if text.startswith("-m")} == {
-        "addrtype", "conntrack", "hashlimit", "length", "limit", "mac", "pkttype", "recent", "rt", "set",
+        "addrtype", "conntrack", "hashlimit", "hl", "length", "limit", "mac", "pkttype", "recent", "rt", "set",
     }  # fmt: skip
     assert [text for text in unknown if not text.startswith("-m")] == ["-s 10.0.1.0/255.0.255.0"]
     assert opaque == {
@@ -80,9 +79,7 @@ def test_counters_make_no_difference():
 
 
 def test_both_backends_print_the_same_rules():
-    nft, legacy = (
-        {table.name: table.chains for table in read(f"1.8.9-debian12-{kind}.v4")[0]} for kind in ("nft", "legacy")
-    )
+    nft, legacy = ({table.name: table.chains for table in read(f"1.8.9-debian12-{kind}.v4")[0]} for kind in ("nft", "legacy"))
     assert nft.keys() == legacy.keys()
     for table, chains in nft.items():
         assert chains.keys() == legacy[table].keys()
@@ -278,14 +275,77 @@ def test_port_names_come_from_the_host(monkeypatch):
 
 
 WORDS = st.sampled_from(
-    "-A INPUT -j ACCEPT DROP -s -d ! 10.0.0.0/8 -p tcp udp --dport 22 : , -m state --state NEW comment --comment \" ' \\ [1:2] "
-    "* COMMIT *filter :INPUT :X - # -g X -I -P -N conntrack --ctstate multiport --dports 1,2 set --match-set a src -f -c 1 "
-    "MARK --set-mark 0x1 -ptcp --dport=5 -j=DROP \n \n \n \t".split(" ")
+    [
+        "-A",
+        "INPUT",
+        "-j",
+        "ACCEPT",
+        "DROP",
+        "-s",
+        "-d",
+        "!",
+        "10.0.0.0/8",
+        "-p",
+        "tcp",
+        "udp",
+        "--dport",
+        "22",
+        ":",
+        ",",
+        "-m",
+        "state",
+        "--state",
+        "NEW",
+        "comment",
+        "--comment",
+        '"',
+        "'",
+        "\\",
+        "[1:2]",
+        "*",
+        "COMMIT",
+        "*filter",
+        ":INPUT",
+        ":X",
+        "-",
+        "#",
+        "-g",
+        "X",
+        "-I",
+        "-P",
+        "-N",
+        "conntrack",
+        "--ctstate",
+        "multiport",
+        "--dports",
+        "1,2",
+        "set",
+        "--match-set",
+        "a",
+        "src",
+        "-f",
+        "-c",
+        "1",
+        "MARK",
+        "--set-mark",
+        "0x1",
+        "-ptcp",
+        "--dport=5",
+        "-j=DROP",
+        "\n",
+        "\n",
+        "\n",
+        "\t",
+    ]
 )
 
 
 @settings(max_examples=400, deadline=None)
-@given(st.one_of(st.text(), st.lists(WORDS).map(" ".join), st.lists(WORDS).map(lambda words: f"*filter\n:INPUT DROP\n{' '.join(words)}\nCOMMIT\n")))
+@given(
+    st.one_of(
+        st.text(), st.lists(WORDS).map(" ".join), st.lists(WORDS).map(lambda words: f"*filter\n:INPUT DROP\n{' '.join(words)}\nCOMMIT\n")
+    )
+)
 def test_any_text_is_read_or_refused(text):
     try:
         tables, gaps = parse(text, "any", "iptables-nft", "ip")

@@ -3,13 +3,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import pytest
+from ansible_collections.loopguard.loopback.plugins.module_utils._parse import nfnetlink
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from ansible_collections.loopguard.loopback.plugins.module_utils._parse import nfnetlink
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "nfnetlink"
 
@@ -58,7 +58,9 @@ def test_ipsets():
 
 
 @settings(max_examples=200)
-@given(st.lists(st.binary(max_size=80) | st.sampled_from(payloads("mixed-rules") + payloads("native-tables")), max_size=4), st.integers(0, 90))
+@given(
+    st.lists(st.binary(max_size=80) | st.sampled_from(payloads("mixed-rules") + payloads("native-tables")), max_size=4), st.integers(0, 90)
+)
 def test_any_bytes_are_read_or_an_oserror(messages, cut):
     messages = [message[:cut] for message in messages]
     for read in (
@@ -68,7 +70,5 @@ def test_any_bytes_are_read_or_an_oserror(messages, cut):
         lambda found: nfnetlink.foreign_tables(found, "ip"),
         lambda found: nfnetlink.foreign_tables(found, "ip6"),
     ):
-        try:
+        with contextlib.suppress(OSError):
             read(messages)
-        except OSError:
-            pass
