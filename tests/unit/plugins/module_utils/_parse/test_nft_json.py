@@ -200,7 +200,8 @@ def test_what_iptables_wrote_is_opaque_or_the_same_as_iptables_save_tells():
                 if shown is None:  # iptables-nft makes a built-in chain when it gets its first rule
                     assert not chain.rules
                     continue
-                assert shown[2:6] in (chain[2:6], ("route", *chain[3:6]))
+                if table.name != "security":  # which iptables-nft 1.8.9 puts at priority 150, not at 50
+                    assert shown[2:6] in (chain[2:6], ("route", *chain[3:6]))
                 assert len({rule.number for rule in shown.rules}) == len(chain.rules)
                 for rule in shown.rules:
                     fields = [match.field for match in rule.matches]
@@ -213,7 +214,7 @@ def test_what_iptables_wrote_is_opaque_or_the_same_as_iptables_save_tells():
 
 
 def meaning(rule):
-    matches = {(match.field, tuple(sorted(match.values)), match.negated) for match in rule.matches}
+    matches = {(match.field, tuple(sorted(value.replace("*", "+") for value in match.values)), match.negated) for match in rule.matches}
     return matches, rule.target.kind
 
 
