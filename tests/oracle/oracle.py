@@ -24,9 +24,12 @@ import sys
 import time
 from collections import Counter
 
+from ansible_collections.loopguard.loopback.plugins.module_utils._collect.command import Output
+from ansible_collections.loopguard.loopback.plugins.module_utils._collect.files import read_text
+from ansible_collections.loopguard.loopback.plugins.module_utils._collect.firewall import collect_ruleset
+from ansible_collections.loopguard.loopback.plugins.module_utils._collect.netlink import dump
 from ansible_collections.loopguard.loopback.plugins.module_utils._judge.reach import Packet, context_of, reach
 from ansible_collections.loopguard.loopback.plugins.module_utils._model.network import network_range
-from ansible_collections.loopguard.loopback.plugins.module_utils._parse.iptables_save import parse
 
 SECONDS = 0.35
 CLIENTS = ("eth0", "eth1")
@@ -69,11 +72,10 @@ class Lab:
             self.namespaces[client] = os.open(f"/run/netns/{client}", os.O_RDONLY)
         self.listeners = [self._listener(socket.SOCK_STREAM, port) for port in TCP_PORTS]
         self.datagrams = [self._listener(socket.SOCK_DGRAM, port) for port in UDP_PORTS]
-        for client in CLIENTS:  # neighbours are learnt before a ruleset can stop it
-            for address in (f"{network(client)[0]}1", f"{network(client)[1]}1"):
-                for host in HOSTS:
-                    source = address[:-1] + (str(host) if "." in address else f"{host:x}")
-                    subprocess.run(["ip", "netns", "exec", client, "ping", "-c1", "-W1", "-I", source, address], capture_output=True)
+        for _attempt in range(20):  # links come up and neighbours are learnt before a ruleset can stop it
+            if len(self.probe()) == sum(1 for client in CLIENTS for _probe in probes(client)):
+                return
+        raise RuntimeError("without any rules not every probe is answered")
 
     @staticmethod
     def _listener(kind, port):
@@ -252,6 +254,101 @@ class Generator:
         return f"-p {protocol} {word}" if "multiport" in word else f"-p {protocol} -m {protocol} {word}"
 
 
+class Native(Generator):
+    """The same for nftables' own language: several tables and priorities, sets, maps, verdict maps."""
+
+    def ruleset(self, _table):
+        pick = self.random
+        lines, replies = [], pick.random() < 0.6
+        for number in range(pick.choice([1, 1, 1, 2])):
+            family = pick.choice(["inet", "inet", "ip", "ip6"])
+            lines += self.one(f"{family} t{number}", family, replies)
+        return lines, replies
+
+    def one(self, name, family, replies):
+        pick = self.random
+        chains = [f"c{number}" for number in range(pick.randrange(3))]
+        hook = pick.choice(["input"] * 5 + ["prerouting"])
+        priority = pick.choice(["0", "-150", "10", "filter", "-300"])
+        lines = [f"table {name} {{"]
+        for version in ("4", "6") if family == "inet" else ("4",) if family == "ip" else ("6",):
+            lines += [
+                f"set s{version} {{ type ipv{version}_addr; flags interval; elements = {{ {self.addresses(version)} }} }}",
+                f"set h{version} {{ type ipv{version}_addr; elements = {{ {self.hosts(version)} }} }}",
+            ]
+        lines.append("set ports { type inet_service; elements = { 22, 6379 } }")
+        for place, chain in reversed(list(enumerate(chains))):
+            lines.append(f"chain {chain} {{")
+            lines += [self.rule(family, chains[place + 1 :]) for _number in range(pick.randrange(1, 5))]
+            lines.append("}")
+        policy = pick.choice(["accept", "accept", "drop"])
+        lines.append(f"chain base {{ type filter hook {hook} priority {priority}; policy {policy};")
+        if replies:
+            lines.append("ct state established,related accept")
+        if family != "ip":
+            lines.append("meta l4proto ipv6-icmp accept")
+        lines += [self.rule(family, chains) for _number in range(pick.randrange(1, 7))]
+        return [*lines, "}", "}"]
+
+    def addresses(self, version):
+        pick = self.random
+        number = pick.randrange(1, 3)
+        if version == "4":
+            return pick.choice([f"10.77.{number}.0/25", f"10.77.{number}.3-10.77.{number}.150, 192.0.2.0/24", f"10.77.{number}.2"])
+        return pick.choice([f"2001:db8:77:{number}::/121", f"2001:db8:77:{number}::3-2001:db8:77:{number}::96", "fd00::/8"])
+
+    def hosts(self, version):
+        number, host = self.random.randrange(1, 3), self.random.choice(HOSTS)
+        return f"10.77.{number}.{host}" if version == "4" else f"2001:db8:77:{number}::{host:x}"
+
+    def rule(self, family, chains):
+        pick = self.random
+        if pick.random() < 0.12:
+            return self.map(family, chains)
+        parts = [self.condition(family) for _number in range(pick.choice([0, 1, 1, 2, 2]))]
+        words = ["accept"] * 3 + ["drop"] * 3 + ["reject", "return", "counter", "continue"]
+        words += [f"jump {chain}" for chain in chains] * 2 + [f"goto {chain}" for chain in chains]
+        return " ".join([*parts, pick.choice(["", "", "counter", 'log prefix "x" level info']), pick.choice(words)])
+
+    def map(self, family, chains):
+        pick = self.random
+        verdicts = ["accept", "drop", "return", *(f"jump {chain}" for chain in chains)]
+        version = pick.choice("46") if family == "inet" else "4" if family == "ip" else "6"
+        keys = {
+            "tcp dport": ["5432", "6379", "1000-2000"],
+            "meta l4proto": ["tcp", "udp"],
+            "iifname": ['"eth0"', '"eth1"'],
+            "ct state": ["new", "established", "invalid"],
+            ("ip saddr" if version == "4" else "ip6 saddr"): [self.hosts(version)],
+        }
+        key = pick.choice(list(keys))
+        elements = pick.sample(keys[key], pick.randrange(1, len(keys[key]) + 1))
+        return f"{key} vmap {{ {', '.join(f'{element} : {pick.choice(verdicts)}' for element in elements)} }}"
+
+    def condition(self, family):
+        pick = self.random
+        version = pick.choice("46") if family == "inet" else "4" if family == "ip" else "6"
+        saddr, daddr = ("ip saddr", "ip daddr") if version == "4" else ("ip6 saddr", "ip6 daddr")
+        number, port = pick.randrange(1, 3), pick.choice(TCP_PORTS)
+        own = f"10.77.{number}.1" if version == "4" else f"2001:db8:77:{number}::1"
+        no = pick.choice(["", "", "!= "])
+        protocol = pick.choice(["tcp", "udp"])
+        return pick.choice(
+            [
+                f"{saddr} {no}@s{version}", f"{saddr} {no}@h{version}", f"{saddr} {no}{{ {self.addresses(version)} }}",
+                f"{saddr} {no}{self.hosts(version)}", f"{daddr} {no}{own}",
+                f"{protocol} dport {no}{port}", f"{protocol} dport {no}{{ 22, {port}, 7000-8000 }}", f"{protocol} dport 5000-6400",
+                f"{protocol} dport {no}@ports", f"th dport {port}", f"{protocol} sport {no}1024-65535", f"{protocol} sport 53",
+                f"meta l4proto {no}{protocol}", "meta l4proto { tcp, udp }", f"iifname {no}\"eth0\"", 'iifname "eth*"', "iif lo",
+                'iifname { "eth0", "lo" }', "ct state new", "ct state { new, established }", "ct state != new", "ct state invalid",
+                "tcp flags syn", "tcp flags & (syn | ack) == syn", "tcp flags != syn", "tcp flags { syn, ack }",
+                "meta mark 0x1", "meta mark != 0x1", "limit rate 5/second", "limit rate over 100/second", "fib daddr type local",
+                f"{saddr} . tcp dport {{ {self.hosts(version)} . {port} }}", "meta pkttype unicast", "meta length 0-100",
+                f"meta nfproto ipv{version}", "ct status dnat", "ct mark 0",
+            ]
+        )  # fmt: skip
+
+
 def complete(lines):
     """Add the tables that a ruleset does not name, empty, so that a restore leaves nothing of the last round."""
     hooks = {"filter": ["INPUT"], "raw": ["PREROUTING"], "mangle": ["PREROUTING", "INPUT"], "security": ["INPUT"]}
@@ -261,22 +358,42 @@ def complete(lines):
     return "\n".join(lines) + "\n"
 
 
+def random_rulesets(seed):
+    """Return {(backend, table): lines} and, for each family, whether established packets always pass."""
+    backends = (("nft",), ("legacy",), ("native",), ("native",), BACKENDS, ("native", "legacy"), ("native", "nft"))[seed % 7]
+    made = {}
+    for backend in backends:
+        for table in ("inet",) if backend == "native" else TABLES:
+            kind = Native if backend == "native" else Generator
+            made[backend, table] = kind(f"{seed} {backend} {table}").ruleset(table)
+    replies = {table: all(answered for place, (_lines, answered) in made.items() if place[1] in (table, "inet")) for table in TABLES}
+    return {place: lines for place, (lines, _replies) in made.items()}, replies
+
+
+def tool(argv):
+    done = subprocess.run(argv, capture_output=True, text=True)
+    return Output(done.returncode, done.stdout, done.stderr)
+
+
 def load(rulesets):
-    """Load {(backend, table): lines} and return the tables as the tools read them back."""
-    found = []
-    for backend in BACKENDS:
-        for table in TABLES:
-            tool = f"ip{'6' if table == 'ip6' else ''}tables-{backend}"
-            run(f"{tool}-restore", stdin=complete(rulesets.get((backend, table), [])))
-            tables, gaps = parse(run(f"{tool}-save"), f"{tool}-save", f"iptables-{backend}", table)
-            assert [gap for gap in gaps if "legacy tables present" not in gap.text] == [], gaps
-            found += tables
-    return found
+    """Load {(backend, table): lines}, in place of all that stands, and return the tables as the collector reads them."""
+    run("nft", "flush", "ruleset")
+    for table in TABLES:
+        for backend in BACKENDS:
+            lines = rulesets.get((backend, table), [])
+            if lines or backend == "legacy":
+                run(f"ip{'6' if table == 'ip6' else ''}tables-{backend}-restore", stdin=complete(lines))
+    native = rulesets.get(("native", "inet"))
+    if native:
+        run("nft", "-f", "-", stdin="\n".join(native) + "\n")
+    firewall = collect_ruleset(tool, read_text, dump)
+    assert not firewall.gaps, firewall.gaps
+    return firewall
 
 
-def judged(tables):
-    """Return what the judge says of each probe, and each probe's reach as it stands."""
-    context = context_of(tables, {})
+def judged(firewall):
+    """Return what the judge says of each probe."""
+    context = context_of(firewall.tables, firewall.ipsets)
     answers = {}
     for client in CLIENTS:
         cache = {}
@@ -308,7 +425,8 @@ def shrink(lab, rulesets, replies):
     """Leave out one rule after another as long as some disagreement stays."""
     for place in list(rulesets):
         for line in list(rulesets[place]):
-            if not line.startswith("-A") or "ESTABLISHED -j ACCEPT" in line or "ipv6-icmp" in line:
+            rule = line.startswith("-A") or (place[0] == "native" and line[-1] not in "{};" and " {" not in line[:8])
+            if not rule or "ESTABLISHED -j ACCEPT" in line or "established,related" in line or "ipv6-icmp" in line:
                 continue
             fewer = {**rulesets, place: [other for other in rulesets[place] if other is not line]}
             if disagreements(lab, fewer, replies)[0]:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _FAMILY_TABLES = {"ipv4": ("ip", "inet", "netdev"), "ipv6": ("ip6", "inet", "netdev")}
 _HOOKS = ("ingress", "prerouting", "input")
 _NUMBERS = {"tcp": "6", "udp": "17", "udplite": "136", "sctp": "132", "dccp": "33"}
+_CONNTRACK = -200  # NF_IP_PRI_CONNTRACK: the priority at which prerouting packets are tracked
 _PASSES = ("continue", "mark", "notrack", "snat")
 # What is fixed in the first packet of a TCP connection; every other flag is the sender's choice.
 _SYN = {"syn": True, "ack": False, "rst": False, "fin": False}
@@ -59,12 +60,16 @@ class Part(NamedTuple):
 
 
 class Context(NamedTuple):
-    """What the whole filter implies. marks, untracked: some rule sets a mark, or takes packets from tracking."""
+    """What the whole filter implies. marks, untracked: some rule sets a mark, or takes packets from tracking.
+
+    state: what connection tracking says of the first packet where a rule stands, None when that is not known.
+    """
 
     tables: Sequence[Table]
     ipsets: Mapping[str, SetElements]
     marks: bool
     untracked: bool
+    state: str | None = "NEW"
 
 
 class _Entry(NamedTuple):
@@ -132,7 +137,7 @@ class _Walk:
 
     def __init__(self, context: Context, table: Table, chain: Chain, packet: Packet) -> None:
         self.table, self.chain, self.may_accept, self.may_drop = table, chain, 0, 0
-        self._context, self._packet = context, packet
+        self._context, self._packet = context._replace(state=_state(chain, context)), packet
         self._compiled: dict[str, list[_Entry]] = {}
         self._hits: list[_Hit] = []
         self._compile(chain)
@@ -296,13 +301,13 @@ def _holds(match: Match, packet: Packet, context: Context) -> bool | None:
     if field == "any_port":
         return True if _port(values, packet.port) else None
     if field == "ct_state":
-        if context.untracked:
-            return None
-        return "NEW" in values
+        return None if context.state is None else context.state in values
     if field == "tcp_flags":
         return _flags(values, packet.protocol)
-    if field in ("mark", "ct_mark"):
+    if field == "mark":
         return None if context.marks else _mark_zero(values)
+    if field == "ct_mark":
+        return None if context.marks or context.state != "NEW" else _mark_zero(values)
     if field == "destination_type":
         return "LOCAL" in values
     if field == "family":
@@ -310,6 +315,15 @@ def _holds(match: Match, packet: Packet, context: Context) -> bool | None:
     if field in ("icmp_type", "fragment", "never"):
         return False
     return None  # unknown, set, source_type
+
+
+def _state(chain: Chain, context: Context) -> str | None:
+    """Before connection tracking has seen a packet its state is INVALID: xt_conntrack.c, nft_ct.c."""
+    if context.untracked:
+        return None
+    if chain.hook == "input" or (chain.priority or 0) > _CONNTRACK:
+        return "NEW" if chain.hook != "ingress" else "INVALID"
+    return "INVALID" if (chain.priority or 0) < _CONNTRACK else None
 
 
 def _interface(pattern: str, name: str) -> bool:

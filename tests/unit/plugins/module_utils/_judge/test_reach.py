@@ -103,6 +103,16 @@ def test_untracked_packets_make_the_state_unknown():
     assert answer([*raw, *tables("-A INPUT -m state --state NEW -j DROP")])[0] == "maybe"
 
 
+def test_before_tracking_every_packet_is_invalid():
+    """Found by the oracle, seeds 1113 and 1314: raw comes before connection tracking."""
+    raw = tables("-A PREROUTING -m conntrack --ctstate NEW,RELATED -j DROP", table="raw")
+    assert answer([*raw, *tables()])[0] == "accepted"
+    raw = tables("-A PREROUTING -m conntrack --ctstate INVALID -j ACCEPT", "-A PREROUTING -j DROP", table="raw")
+    assert answer([*raw, *tables()])[0] == "accepted"
+    raw = tables("-A PREROUTING -m conntrack --ctstate INVALID -j DROP", table="raw")
+    assert answer([*raw, *tables()])[0] == "dropped"
+
+
 def test_a_mark_that_may_be_set_is_unknown():
     mangle = tables("-A INPUT -s 192.0.2.0/24 -j MARK --set-xmark 0x1/0xffffffff", table="mangle")
     assert answer([*mangle, *tables("-A INPUT -m mark --mark 0x1 -j DROP")])[0] == "maybe"
