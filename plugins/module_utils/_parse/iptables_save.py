@@ -139,6 +139,8 @@ def _announced(line: str, source: str) -> list[Gap]:
 def _whole(lines: list[str], number: int) -> tuple[str, int]:
     """Join a line that ends inside quotes with those that follow; return it and the number of its last line."""
     line = lines[number - 1]
+    if "\\" not in line and line.count('"') % 2 == 0:
+        return line, number
     for last in range(number, min(number + _QUOTED_LINES, len(lines)) + 1):
         if last > number:
             if lines[last - 1].strip() == "COMMIT":
@@ -178,8 +180,8 @@ class _Section:
 
     def command(self, line: str, number: int) -> None:
         """Take one rule: -A, and -I, -N, -P as hand-written files have them."""
-        command, _space, rest = line.partition(" ")
-        chain, _space, rest = rest.lstrip().partition(" ")
+        words = line.split(None, 2)
+        command, chain, rest = words if len(words) == 3 else (words[0] if words else "", words[1] if len(words) > 1 else "", "")
         if command not in ("-A", "--append"):
             if command in ("-N", "--new-chain") and chain and not rest.strip():
                 self.chains.setdefault(chain, [])
