@@ -14,7 +14,7 @@ audit: .venv/ready $(LINK)  ## audit this machine, or INVENTORY=...; changes not
 test: .cache/test/ready $(LINK)  ## everything that CI runs (root, Debian)
 	@$(NOX) -j 2
 
-test-%: .cache/test/ready $(LINK)  ## one part: lint, types, docs, sanity, unit, targets, integration
+test-%: .cache/test/ready $(LINK)  ## one part: lint, types, build, sanity, unit, targets, integration
 	@$(NOX) -s $*
 
 molecule: .cache/test/ready $(LINK)  ## SCENARIO=name, or all of them

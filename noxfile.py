@@ -12,7 +12,7 @@ import nox
 nox.needs_version = ">=2026.8"
 nox.options.default_venv_backend = "none"
 nox.options.allow_parallel = True
-nox.options.sessions = ["packages", "images", "sanity", "molecule", "targets", "unit", "integration", "lint", "types", "docs"]
+nox.options.sessions = ["packages", "images", "sanity", "molecule", "targets", "unit", "integration", "lint", "types", "build"]
 
 ROOT = Path(__file__).parent
 CACHE = ROOT / ".cache"
@@ -34,7 +34,7 @@ def run(session: nox.Session, *command: str, **env: str) -> None:
 
 
 def copy_of_the_collection(session: nox.Session, directory: Path) -> Path:
-    """ansible-test and antsibull-docs resolve links, so they need a real folder of the collection's name."""
+    """ansible-test resolves links, so it needs a real folder of the collection's name."""
     shutil.rmtree(directory, ignore_errors=True)
     copy = directory / COLLECTION
     copy.mkdir(parents=True)
@@ -82,10 +82,9 @@ def types(session: nox.Session) -> None:
 
 
 @nox.session
-def docs(session: nox.Session) -> None:
-    """Documentation of plugins and roles, and the tarball for Galaxy."""
-    copy = copy_of_the_collection(session, CACHE / "docs")
-    run(session, "antsibull-docs", "lint-collection-docs", "--plugin-docs", "--skip-rstcheck", "--validate-collection-refs=self", str(copy))
+def build(session: nox.Session) -> None:
+    """The tarball for Galaxy."""
+    copy = copy_of_the_collection(session, CACHE / "build")
     run(session, "ansible-galaxy", "collection", "build", "--force", f"--output-path={CACHE / 'dist'}", str(copy))
 
 
