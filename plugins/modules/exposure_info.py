@@ -48,7 +48,7 @@ options:
         default: []
       controls:
         description:
-          - Controls that are waived, such as C({tls: not_applicable}) or C({tls: {status: not_applicable, reason: ...}}).
+          - "Controls that are waived, such as C({tls: not_applicable}) or C({tls: {status: not_applicable, reason: ...}})."
         type: dict
         default: {}
   discover:

@@ -102,9 +102,7 @@ def _relays(own: str, gaps: list[Gap]) -> list[Relay]:
         return []
     # One in another network namespace cannot reach this loopback; one whose namespace is hidden may be here.
     return [
-        Relay(process.pid, process.name, process.command)
-        for process in found
-        if _namespace(f"/proc/{process.pid}/ns/net") in (own, "")
+        Relay(process.pid, process.name, process.command) for process in found if _namespace(f"/proc/{process.pid}/ns/net") in (own, "")
     ]
 
 
