@@ -58,7 +58,9 @@ attributes:
     support: full
   action_group:
     description: Use C(group/loopguard.loopback.all) in C(module_defaults) to set defaults for every module of this collection.
-    support: none
+    support: full
+    membership:
+      - loopguard.loopback.all
 seealso:
   - module: loopguard.loopback.exposure_info
 """

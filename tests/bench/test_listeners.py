@@ -29,7 +29,7 @@ def play(folder, name, options=""):
 
 
 def test_collecting_15000_listeners_against_ss(table):
-    shown = subprocess.run(holding(15000, sys.executable, str(HERE / "collect.py"), "7"), capture_output=True, text=True)
+    shown = subprocess.run(holding(15000, sys.executable, str(HERE / "collect.py"), "7"), capture_output=True, text=True, check=False)
     assert shown.returncode == 0, shown.stderr
     result = json.loads(shown.stdout)
     ratio = result["ours"] / result["ss"]

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # Copyright (c) 2026 the loopguard.loopback authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
@@ -41,7 +40,7 @@ BACKENDS = ("nft", "legacy")
 
 
 def run(*argv, stdin=None):
-    done = subprocess.run(argv, input=stdin, capture_output=True, text=True)
+    done = subprocess.run(argv, input=stdin, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"{' '.join(argv)}: {done.stderr.strip()}\n{stdin or ''}")
     return done.stdout
@@ -371,7 +370,7 @@ def random_rulesets(seed):
 
 
 def tool(argv):
-    done = subprocess.run(argv, capture_output=True, text=True)
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
     return Output(done.returncode, done.stdout, done.stderr)
 
 

@@ -43,7 +43,7 @@ def _is_local(host: str, addresses: frozenset[str]) -> bool:
 
 
 def _socat(command: str, port: int, addresses: frozenset[str]) -> Leads:
-    targets = [(host, number) for host, number in _SOCAT.findall(command)]
+    targets = list(_SOCAT.findall(command))
     if any(_is_local(host, addresses) and number == str(port) for host, number in targets):
         return "yes"
     if any(path.endswith(f".{port}") for path in _SOCAT_UNIX.findall(command)):

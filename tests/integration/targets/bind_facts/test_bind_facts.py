@@ -21,7 +21,9 @@ GLOBAL_V6 = "2001:db8:1234:5678:9abc:def0:1234:5678"
 
 
 def run(*argv, **environment):
-    done = subprocess.run(argv, capture_output=True, text=True, env={**os.environ, "ANSIBLE_CALLBACK_RESULT_FORMAT": "json", **environment})
+    done = subprocess.run(
+        argv, capture_output=True, text=True, check=False, env={**os.environ, "ANSIBLE_CALLBACK_RESULT_FORMAT": "json", **environment}
+    )
     assert done.returncode == 0, (argv, done.stdout, done.stderr)
     return done.stdout
 
@@ -38,6 +40,10 @@ def bind_facts(become=None, **options):
     result = json.loads(output.partition("=> ")[2])
     assert result["changed"] is False
     return result["ansible_facts"]
+
+
+def by_place(row):
+    return row["port"], row["pid"]
 
 
 def listen(kind, family, address, port, v6only=None, device=None, scope=0):
@@ -158,10 +164,9 @@ class BindFacts(unittest.TestCase):
             theirs = [{**row, "address": row["address"].partition("%")[0].strip("[]")} for row in peer[name]]
             for row in theirs:
                 row["address"] = "::" if row["address"] == "*" else row["address"]
-            order = lambda row: (row["port"], row["pid"])  # noqa: E731
-            ours = sorted(self.facts[name], key=order)
-            self.assertEqual([sorted(row) for row in ours], [sorted(row) for row in sorted(theirs, key=order)])
-            for mine, row in zip(ours, sorted(theirs, key=order)):
+            ours = sorted(self.facts[name], key=by_place)
+            self.assertEqual([sorted(row) for row in ours], [sorted(row) for row in sorted(theirs, key=by_place)])
+            for mine, row in zip(ours, sorted(theirs, key=by_place)):
                 self.assertEqual({**mine, "stime": ""}, {**row, "stime": ""})
                 # ps rounds the start time to another side of the second now and then.
                 gap = time.mktime(time.strptime(mine["stime"])) - time.mktime(time.strptime(row["stime"]))

@@ -50,7 +50,13 @@ class Audit:
         inventory.write_text(json.dumps({"all": {"hosts": hosts}}))
         command = ["ansible-playbook", "loopguard.loopback.audit", "-i", str(inventory), *arguments, "-e", json.dumps(variables or {})]
         run = subprocess.run(
-            command, cwd=folder, env={**os.environ, "COLUMNS": "120", **environment}, text=True, capture_output=True, timeout=300
+            command,
+            cwd=folder,
+            env={**os.environ, "COLUMNS": "120", **environment},
+            text=True,
+            capture_output=True,
+            timeout=300,
+            check=False,
         )
         self.code, self.out, self.errors = run.returncode, run.stdout, run.stderr
 

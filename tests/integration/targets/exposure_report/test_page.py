@@ -88,7 +88,9 @@ class Browser:
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     with subprocess.Popen(["chromedriver", "--port=0"], stdout=subprocess.PIPE, text=True) as driver:
         assert driver.stdout
-        port = next(int(found.group(1)) for line in driver.stdout if (found := re.search(r"successfully on port (\d+)", line)))
+        ports = (int(found.group(1)) for line in driver.stdout if (found := re.search(r"successfully on port (\d+)", line)))
+        port = next(ports, 0)
+        assert port, "chromedriver did not start"
         with closing(Browser(port, tmp_path_factory.mktemp("profile"))) as opened:
             yield opened
         driver.terminate()

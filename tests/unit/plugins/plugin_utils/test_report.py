@@ -233,8 +233,8 @@ def test_the_page_has_no_element_and_no_address_from_a_host() -> None:
     seen: list[tuple[str, str, str]] = []
 
     class Reader(HTMLParser):
-        def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-            seen.extend((tag, name, value or "") for name, value in [("", ""), *attributes])
+        def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+            seen.extend((tag, name, value or "") for name, value in [("", ""), *attrs])
 
     Reader().feed(page)
     assert "default-src 'none'; style-src 'sha256-" in page

@@ -231,7 +231,7 @@ def test_iptables_parts_are_unknown_by_name():
      '{"nftables": [{"metainfo": {"json_schema_version": 2}}]}', "table inet filter {\n}\n",
      '{"nftables": [{"metainfo": {"json_schema_version": 1}}, {"rule": {"family": "ip", "table": "a", "chain": "b", "expr": []}}]}',
      '{"nftables": [{"metainfo": {"json_schema_version": 1}}, {"chain": {"family": "ip", "table": "a", "name": "b", "hook": "x"}}]}',
-     '{"nftables":' + "[" * 20000, '{"nftables": [{"metainfo": {"json_schema_version": 1}}, {"table": ' ],
+     '{"nftables":' + "[" * 20000, '{"nftables": [{"metainfo": {"json_schema_version": 1}}, {"table": '],
 )  # fmt: skip
 def test_what_is_not_the_ruleset_of_nft_is_refused(text):
     with pytest.raises(ParseError, match=r"^ruleset"):
