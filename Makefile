@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 .DELETE_ON_ERROR:
-.PHONY: audit test bench clean molecule test-%
+.PHONY: audit test bench clean molecule oracle test-%
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 
 LINK  := .cache/collections/ansible_collections/loopguard/loopback
@@ -19,6 +19,9 @@ test-%: .cache/test/ready $(LINK)  ## one part: lint, types, build, sanity, unit
 
 molecule: .cache/test/ready $(LINK)  ## SCENARIO=name, or all of them
 	@$(NOX) -s molecule -- $(SCENARIO)
+
+oracle: .cache/test/ready $(LINK)  ## the judge against the kernel, for MINUTES=5
+	@ORACLE_SECONDS=$$((60 * $(or $(MINUTES),5))) tests/integration/run oracle
 
 bench: .cache/test/ready $(LINK)  ## speed and memory, against peers
 	@$(NOX) -s bench
