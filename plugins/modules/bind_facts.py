@@ -242,6 +242,11 @@ ansible_facts:
       returned: always
       type: str
       sample: "4026531840"
+    loopguard_listeners_asked:
+      description: The options C(protocols) and C(processes) that these facts were gathered with, for whoever judges the record.
+      returned: always
+      type: dict
+      sample: {protocols: [tcp, udp, udplite, sctp, dccp], processes: true}
     loopguard_relays:
       description: Running programs that are known to hand on what they get, such as socat, nginx or a tunnel agent.
       returned: always
@@ -314,6 +319,7 @@ def main() -> None:
         "loopguard_listeners_gaps": [gap.to_dict() for gap in found.gaps],
         "loopguard_listeners_source": found.source,
         "loopguard_listeners_namespace": found.namespace,
+        "loopguard_listeners_asked": {"protocols": options["protocols"], "processes": options["processes"]},
         "loopguard_relays": [relay._asdict() for relay in found.relays],
         "tcp_listen": listen_ports_rows(own, "tcp", started, options["include_non_listening"]),
         "udp_listen": listen_ports_rows(own, "udp", started, options["include_non_listening"]),

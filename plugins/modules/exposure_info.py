@@ -67,6 +67,7 @@ options:
         description: The transport protocol.
         type: str
         required: true
+        choices: [tcp, udp]
       internal_address:
         description: The address that the router sends to.
         type: str
@@ -303,7 +304,8 @@ from ansible_collections.loopguard.loopback.plugins.module_utils._services.catal
 
 
 def main() -> None:
-    forward = {name: {"type": "str", "required": True} for name in ("protocol", "internal_address", "router")}
+    forward = {name: {"type": "str", "required": True} for name in ("internal_address", "router")}
+    forward["protocol"] = {"type": "str", "required": True, "choices": ["tcp", "udp"]}
     forward.update({name: {"type": "int", "required": True} for name in ("internal_port", "external_port")})
     module = AnsibleModule(
         argument_spec={

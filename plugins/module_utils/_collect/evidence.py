@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from .._model.evidence import Evidence
+from .._model.gap import Gap
 from . import listeners
 from .command import Runner
 from .files import read_text
@@ -17,5 +18,16 @@ from .netlink import dump
 def gather(run: Runner) -> Evidence:
     found = listeners.collect(dump, run)
     firewall = collect_ruleset(run, read_text, dump)
+    if _virtual_services():
+        gap = Gap("ipvs", "not_evaluated", "virtual services (IPVS) send packets to other ports and machines")
+        firewall = firewall._replace(gaps=(*firewall.gaps, gap))
     host = collect_network(read_text, dump)
     return Evidence(found.rows, found.gaps, found.relays, found.namespace, firewall, host)
+
+
+def _virtual_services() -> bool:
+    """Say whether /proc/net/ip_vs lists any service below its three lines of heading."""
+    try:
+        return len(read_text("/proc/self/net/ip_vs").splitlines()) > 3
+    except OSError:  # not loaded
+        return False

@@ -38,6 +38,7 @@ from .processes import (
 
 DEFAULT_PROTOCOLS: tuple[Protocol, ...] = ("tcp", "udp", "udplite", "sctp", "dccp")
 _FAMILIES = ((socket.AF_INET, "ipv4"), (socket.AF_INET6, "ipv6"))
+_ALL_PROCESSES = "4026531836"  # PROC_PID_INIT_INO, linux/proc_ns.h: the PID namespace that sees every process
 _CLONE_NEWNET = 0x40000000
 _NAMED_NAMESPACES = ("/run/netns", "/run/docker/netns")
 
@@ -307,9 +308,14 @@ def _with_owners(found: list[tuple[str, Sockets]], processes: bool, gaps: list[G
     paths = cgroups_by_inode({row.cgroup for row in everything if row.cgroup and not holders.get(row.inode)})
     make = _Maker(holders, known, paths, processes)
     rows = [make.row(row, namespace) for namespace, part in found for row in part.sockets]
-    unowned = sum(1 for row in rows if not row.pids)
-    if processes and hidden and unowned:
-        gaps.append(Gap("processes", "denied", f"{hidden} processes of other users are not visible, {unowned} sockets have no known owner"))
+    unowned = sum(1 for row in rows if row.inode and not row.pids)
+    if processes and unowned:
+        if hidden:
+            text = f"{hidden} processes of other users are not visible, {unowned} sockets have no known owner"
+            gaps.append(Gap("processes", "denied", text))
+        elif _namespace("/proc/self/ns/pid") not in (_ALL_PROCESSES, ""):
+            text = f"only the processes of this container are visible, {unowned} sockets have no known owner"
+            gaps.append(Gap("processes", "denied", text))
     return rows, known
 
 
@@ -346,7 +352,9 @@ class _Maker:
         )  # fmt: skip
 
     def _owner(self, pids: tuple[int, ...], row: Socket) -> tuple[str | None, str | None, str | None, str | None, dict[str, str] | None]:
-        process = next((self._known[pid] for pid in pids if pid in self._known), None)
+        known = [self._known[pid] for pid in pids if pid in self._known]
+        # A socket that systemd opened for a service belongs to the service once that has started.
+        process = next((process for process in known if process.pid != 1), known[0] if known else None)
         path = process.cgroup if process else self._paths.get(row.cgroup, "")
         unit, container = unit_of(path), container_of(path)
         if process is None:

@@ -25,19 +25,23 @@ _FAMILY_TABLES = {"ipv4": ("ip", "inet", "netdev"), "ipv6": ("ip6", "inet", "net
 _HOOKS = ("ingress", "prerouting", "input")
 _NUMBERS = {"tcp": "6", "udp": "17", "udplite": "136", "sctp": "132", "dccp": "33"}
 _CONNTRACK = -200  # NF_IP_PRI_CONNTRACK: the priority at which prerouting packets are tracked
-_PASSES = ("continue", "mark", "notrack", "snat")
+_PASSES = ("continue", "mark", "notrack")
 # What is fixed in the first packet of a TCP connection; every other flag is the sender's choice.
 _SYN = {"syn": True, "ack": False, "rst": False, "fin": False}
 
 
 class Packet(NamedTuple):
-    """The first packet of a connection, of which only the source is free. destination: the address as a number."""
+    """The first packet of a connection, of which only the source is free. destination: the address as a number.
+
+    cast: what the destination is here: LOCAL, BROADCAST, MULTICAST or ANYCAST.
+    """
 
     family: Family
     protocol: str
     destination: int
     port: int
     interface: str
+    cast: str = "LOCAL"
 
 
 class Decision(NamedTuple):
@@ -63,6 +67,7 @@ class Context(NamedTuple):
     """What the whole filter implies. marks, untracked: some rule sets a mark, or takes packets from tracking.
 
     state: what connection tracking says of the first packet where a rule stands, None when that is not known.
+    whole: the packet is not a fragment where a rule stands; only tracking puts fragments together.
     """
 
     tables: Sequence[Table]
@@ -70,6 +75,7 @@ class Context(NamedTuple):
     marks: bool
     untracked: bool
     state: str | None = "NEW"
+    whole: bool = True
 
 
 class _Entry(NamedTuple):
@@ -137,7 +143,8 @@ class _Walk:
 
     def __init__(self, context: Context, table: Table, chain: Chain, packet: Packet) -> None:
         self.table, self.chain, self.may_accept, self.may_drop = table, chain, 0, 0
-        self._context, self._packet = context._replace(state=_state(chain, context)), packet
+        self._packet = packet
+        self._context = context._replace(state=_state(chain, context), whole=_whole(table, chain))
         self._compiled: dict[str, list[_Entry]] = {}
         self._hits: list[_Hit] = []
         self._compile(chain)
@@ -205,8 +212,8 @@ class _Walk:
                 continue
             if kind == "return":
                 returned |= mask
-            elif kind in ("accept", "drop"):
-                self._decide(mask, kind, sure, self._decision(name, entry.rule.number, entry.rule.text))
+            elif kind in ("accept", "drop", "snat"):  # snat ends its chain, and the packet goes on
+                self._decide(mask, "drop" if kind == "drop" else "accept", sure, self._decision(name, entry.rule.number, entry.rule.text))
             else:  # it may accept, drop, rewrite or do nothing
                 self._decide(mask, "opaque", False, self._decision(name, entry.rule.number, entry.rule.text))
                 continue
@@ -303,13 +310,14 @@ def _holds(match: Match, packet: Packet, context: Context) -> bool | None:
     if field == "ct_state":
         return None if context.state is None else context.state in values
     if field == "tcp_flags":
-        return _flags(values, packet.protocol)
+        return _flags(values, packet.protocol) if context.whole else None
     if field == "mark":
         return None if context.marks else _mark_zero(values)
     if field == "ct_mark":
         return None if context.marks or context.state != "NEW" else _mark_zero(values)
     if field == "destination_type":
-        return "LOCAL" in values
+        # The kernel's tables do not agree on what an IPv6 group or anycast address is.
+        return packet.cast in values if packet.cast == "LOCAL" or packet.family == "ipv4" else None
     if field == "family":
         return packet.family in values
     if field in ("icmp_type", "fragment", "never"):
@@ -324,6 +332,11 @@ def _state(chain: Chain, context: Context) -> str | None:
     if chain.hook == "input" or (chain.priority or 0) > _CONNTRACK:
         return "NEW" if chain.hook != "ingress" else "INVALID"
     return "INVALID" if (chain.priority or 0) < _CONNTRACK else None
+
+
+def _whole(table: Table, chain: Chain) -> bool:
+    """A fragment may hold the ports and not the flags. iptables drops such a packet, nftables goes on to the next rule."""
+    return chain.hook == "input" or table.backend != "nftables"
 
 
 def _interface(pattern: str, name: str) -> bool:
@@ -346,7 +359,7 @@ def _port(values: tuple[str, ...], port: int) -> bool | None:
 
 def _all_ports(value: str) -> bool:
     first, colon, last = value.partition(":")
-    return bool(colon) and first in ("", "0", "1") and last in ("", "65535")
+    return bool(colon) and first in ("", "0") and last in ("", "65535")
 
 
 def _flags(values: tuple[str, ...], protocol: str) -> bool | None:

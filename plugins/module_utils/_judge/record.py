@@ -16,8 +16,10 @@ from .._model.gap import Gap
 from .._model.host import host_from_dict
 from .._model.network import network_range
 from .._model.relay import Relay
+from .._model.service import SERVICE_PROTOCOLS
 from .._model.vocabulary import VERDICTS
-from .exposure import MOST_SOURCES, Exposure, widest_scope
+from .exposure import Exposure, widest_scope
+from .path import MOST_SOURCES
 
 _BRIEF = (
     "protocol", "family", "address", "port", "interface", "scope", "v6only", "pids", "process", "user", "unit", "container",
@@ -35,6 +37,14 @@ def evidence_from_facts(listeners: Mapping[str, Any], firewall: Mapping[str, Any
         gaps = [Gap(**gap) for gap in listeners["loopguard_listeners_gaps"]]
         relays = [Relay(**relay) for relay in listeners["loopguard_relays"]]
         namespace = listeners["loopguard_listeners_namespace"]
+        asked = listeners["loopguard_listeners_asked"]
+        gaps += [
+            Gap(protocol, "not_evaluated", "bind_facts was not asked for it")
+            for protocol in SERVICE_PROTOCOLS
+            if protocol not in asked["protocols"]
+        ]
+        if not asked["processes"]:
+            gaps.append(Gap("processes", "not_evaluated", "bind_facts was told to leave them out"))
     except (KeyError, TypeError, AttributeError) as error:
         raise RecordError(f"listeners: not the facts of bind_facts: {error}") from error
     try:

@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 import socket
+import sys
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .vocabulary import Family, Scope
 
-LOOPBACK_INTERFACES = ("lo", "lo0")
+LOOPBACK_INTERFACE = "lo" if sys.platform == "linux" else "lo0"
 
 # RFC 1918, RFC 6598 (shared, carrier-grade NAT) and RFC 4193: not routed on the internet.
 _PRIVATE_V4 = ((0x0A000000, 8), (0xAC100000, 12), (0xC0A80000, 16), (0x64400000, 10))
@@ -37,7 +38,7 @@ def scope_of(address: str, interface: str | None = None) -> Scope:
 
     Raises ValueError for what is not a canonical IP address.
     """
-    if interface in LOOPBACK_INTERFACES:
+    if interface == LOOPBACK_INTERFACE:
         return "loopback"
     if ":" not in address:
         return _scope_v4(int.from_bytes(socket.inet_pton(socket.AF_INET, address), "big"))

@@ -282,7 +282,9 @@ class _Statements:
                 return [*done, *(_Part(way, target) for way in ways)]
             if kind == "vmap":
                 ends, falls = self._verdict_map(body)
-                done += [_Part(way + end.matches, end.target) for way in ways for end in ends[: _PARTS // len(ways)]]
+                if len(ways) * len(ends) > _PARTS:
+                    ends, falls = [], False
+                done += [_Part(way + end.matches, end.target) for way in ways for end in ends]
                 if not falls:
                     done += [_Part((_unknown(statement),), Target("opaque", _spelled(body)))]
                 return done
@@ -325,12 +327,12 @@ class _Statements:
             if target is None:
                 target = Target("continue") if kind == "continue" else Target("opaque", _spelled(verdict))
             if key == "*":
-                rest = [_Part((), target)]
+                rest = [_Part(self._implied_by_key(body.get("key")), target)]
                 continue
             for matches in self._match({}, {"op": "==", "left": body.get("key"), "right": {"set": [key]}}):
                 parts.append(_Part(matches, target))
         if rest and any(part.target.kind not in ("accept", "drop", "return", "goto") for part in parts):
-            rest = [_Part((_unknown(body),), rest[0].target)]  # it is for those that no other element matched
+            rest = [_Part((*rest[0].matches, _unknown(body)), rest[0].target)]  # it is for those that no other element matched
         return parts + rest, True
 
     def _match(self, statement: Any, body: Any) -> list[tuple[Match, ...]]:
@@ -393,6 +395,11 @@ class _Statements:
         if protocol in _PORTS:
             return (Match("protocol", (protocol,), False, f"meta l4proto {protocol}"),)
         return ()
+
+    def _implied_by_key(self, key: Any) -> tuple[Match, ...]:
+        """Return what the key of a map needs: one whose field a packet does not have ends the rule, `*` or not."""
+        fields = key["concat"] if isinstance(key, dict) and isinstance(key.get("concat"), list) else [key]
+        return tuple(dict.fromkeys(match for field in fields for match in self._implied({"left": field})))
 
     def _family(self, protocol: str) -> tuple[Match, ...]:
         if self.family == protocol:

@@ -22,6 +22,7 @@ from ansible_collections.loopguard.loopback.plugins.module_utils._model.gap impo
 from ansible_collections.loopguard.loopback.plugins.module_utils._model.host import HostNetwork, Interface, Route, host_to_dict
 from ansible_collections.loopguard.loopback.plugins.module_utils._model.listener import Listener
 from ansible_collections.loopguard.loopback.plugins.module_utils._model.relay import Relay
+from ansible_collections.loopguard.loopback.plugins.module_utils._model.ruleset import Chain, Rule, Table, Target
 from ansible_collections.loopguard.loopback.plugins.module_utils._model.service import Service
 from ansible_collections.loopguard.loopback.plugins.module_utils._parse.iptables_save import parse
 
@@ -63,6 +64,9 @@ def ways(found, service=DB):
     return {(path.family, path.via, path.reach) for path in verdict(found, service).paths}
 
 
+MANGLE = '{"mangle":{"key":{"payload":{"field":"dport","protocol":"tcp"}},"value":5432}}'
+REWRITTEN = Table("ip", "n", "nftables", "test", {"r": Chain(
+    "r", (Rule(1, (), Target("opaque", MANGLE), "tcp dport set 5432"),), "filter", "prerouting", -300, "accept")})  # fmt: skip
 SEALED = [
     ("loopback", evidence(listener("127.0.0.1"))),
     ("both loopbacks", evidence(listener("127.0.0.1"), listener("::1"))),
@@ -111,6 +115,15 @@ EXPOSED = [
      {("ipv4", "route_localnet", "accepted")}),
     ("socat", evidence(listener("127.0.0.1"), listener(port=15432, process="socat", command="socat TCP-LISTEN:15432,fork TCP4:localhost:5432")),
      {("ipv4", "relay", "accepted")}),
+    ("a wildcard, and route_localnet", evidence(
+        listener(), tables=filtered("-A INPUT ! -d 127.0.0.0/8 -j DROP"), sysctls={"net/ipv4/conf/eth0/route_localnet": 1}),
+     {("ipv4", "route_localnet", "accepted")}),
+    ("a relay over a relay", evidence(
+        listener("127.0.0.1"), listener("127.0.0.1", port=3000, process="socat", command="socat TCP-LISTEN:3000,bind=127.0.0.1 TCP:127.0.0.1:5432"),
+        listener(port=80, process="socat", command="socat TCP-LISTEN:80,fork TCP:127.0.0.1:3000")), {("ipv4", "relay", "accepted")}),
+    ("a datagram relay", evidence(listener("127.0.0.1"), listener(
+        port=15432, protocol="udp", process="socat", command="socat UDP-LISTEN:15432,fork TCP:127.0.0.1:5432", state="UNCONN")),
+     {("ipv4", "relay", "accepted")}),
     ("a remote forward", evidence(listener("127.0.0.1"), relays=[Relay(7, "ssh", "ssh -N -R 15432:localhost:5432 far")]),
      {("ipv4", "relay", "accepted")}),
 ]  # fmt: skip
@@ -127,6 +140,16 @@ UNKNOWN = [
     ("rules unread", evidence(listener(), firewall_gaps=[DENIED])),
     ("rules unread, and those read drop", evidence(listener(), tables=filtered(GUIDE), firewall_gaps=[DENIED])),
     ("rules unread, bound to loopback", evidence(listener("127.0.0.1"), firewall_gaps=[DENIED])),
+    ("a wildcard, and route_localnet past a rule for other addresses", evidence(
+        listener(), tables=filtered("-A INPUT ! -d 127.0.0.0/8 -j DROP"), sysctls={"net/ipv4/conf/eth0/route_localnet": None})),
+    ("a rewritten port", evidence(listener(), tables=[*filtered(GUIDE), REWRITTEN])),
+    ("a port shift", evidence(listener(), tables=[*filtered(
+        "-A PREROUTING -p tcp --dport 99 -j DNAT --to-destination 10.0.0.5:5432-5433/99", table="nat"), *filtered(GUIDE)])),
+    ("a systemd socket that may be a proxy's", evidence(listener("127.0.0.1"), listener(port=5433, process="systemd", pids=(1,)))),
+    ("the proxy's own backend", evidence(listener("127.0.0.1", process="nginx"), listener(port=80, process="nginx"))),
+    ("a redirect to the port of a relay", evidence(listener("127.0.0.1"),
+        listener(port=15432, process="socat", command="socat TCP-LISTEN:15432,fork TCP:127.0.0.1:5432"), tables=[
+        *filtered("-A INPUT ! -i lo -j DROP"), *filtered("-A PREROUTING -p tcp --dport 80 -j REDIRECT --to-ports 15432", table="nat")])),
     ("sockets unread", evidence(listener("127.0.0.1"), listener_gaps=[Gap("tcp", "denied", "")])),
     ("processes hidden", evidence(listener("127.0.0.1"), listener_gaps=[Gap("processes", "denied", "")])),
     ("nothing seen, sockets unread", evidence(listener_gaps=[Gap("tcp", "denied", "")])),
@@ -159,6 +182,48 @@ def test_what_is_not_shown_to_be_closed_is_unknown(found):
     assert one.verdict == "unknown"
     assert one.reasons
     assert one.paths or one.unknowns
+
+
+UDP = Service("names", 5353, "udp")
+
+
+@pytest.mark.parametrize(
+    ("rules", "expected"),
+    [
+        ("-A INPUT -p udp --dport 5353 -m addrtype --dst-type LOCAL -j DROP", "exposed"),
+        ("-A INPUT -d 10.0.0.5/32 -p udp --dport 5353 -j DROP", "exposed"),
+        ("-A INPUT -p udp --dport 5353 -j DROP", "sealed"),
+        ("-A INPUT -d 10.0.0.5/32 -j DROP\n-A INPUT -d 10.0.0.255/32 -j DROP\n-A INPUT -d 224.0.0.0/3 -j DROP", "sealed"),
+    ],
+)
+def test_datagrams_come_by_broadcast_and_to_groups_too(rules, expected):
+    found = evidence(listener(port=5353, protocol="udp", state="UNCONN"), tables=filtered(rules))
+    assert verdict(found, UDP).verdict == expected
+
+
+def test_an_interface_without_an_address_hears_broadcasts():
+    found = evidence(listener(port=5353, protocol="udp", state="UNCONN"), interfaces=(LO, ETH0._replace(addresses=())))
+    assert verdict(found, UDP).verdict == "exposed"
+
+
+def test_an_ipv4_compatible_address_is_ipv6():
+    found = evidence(listener("::10.0.0.5"), tables=filtered("-A INPUT -j DROP"))
+    assert ways(found) == {("ipv6", "bind", "accepted")}
+
+
+@pytest.mark.parametrize(
+    ("asked", "gap"), [({"protocols": ["udp"], "processes": True}, "tcp"), ({"protocols": ["tcp", "udp"], "processes": False}, "processes")]
+)
+def test_a_record_that_leaves_something_out_is_unknown(asked, gap):
+    listeners = {
+        "loopguard_listeners": [listener_to_dict(listener("127.0.0.1"))], "loopguard_listeners_gaps": [], "loopguard_relays": [],
+        "loopguard_listeners_namespace": "1", "loopguard_listeners_asked": asked,
+    }  # fmt: skip
+    whole = evidence()
+    firewall = {**firewall_to_dict(whole.firewall), "host": host_to_dict(whole.host)}
+    one = verdict(evidence_from_facts(listeners, firewall))
+    assert one.verdict == "unknown"
+    assert gap in {gap.subject for gap in one.unknowns}
 
 
 def test_absent():
@@ -233,6 +298,7 @@ def test_recorded_evidence_is_judged_alike():
     listeners = {
         "loopguard_listeners": [listener_to_dict(row) for row in found.listeners], "loopguard_listeners_gaps": [],
         "loopguard_relays": [relay._asdict() for relay in found.relays], "loopguard_listeners_namespace": "1",
+        "loopguard_listeners_asked": {"protocols": ["tcp", "udp", "udplite", "sctp", "dccp"], "processes": True},
     }  # fmt: skip
     firewall = {**firewall_to_dict(found.firewall), "host": host_to_dict(found.host)}
     again = evidence_from_facts(*json.loads(json.dumps([listeners, firewall])))

@@ -1,0 +1,197 @@
+# Copyright (c) 2026 the loopguard.loopback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Who gets to a socket from outside by its own address: every interface, every destination, every source."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from .._model.network import BITS, network_range, spell, subtract
+from .path import Path
+from .reach import Packet, Part, context_of, reach
+
+if TYPE_CHECKING:
+    from .._model.evidence import Evidence
+    from .._model.host import Interface
+    from .._model.listener import Listener
+    from .._model.vocabulary import Family, Reach, Via
+
+# Never the source of a packet that the kernel takes from outside: fib_validate_source, ip_route_input_slow, ip6_rcv_core.
+_IMPOSSIBLE = {
+    "ipv4": ("0.0.0.0/8", "224.0.0.0/4", "255.255.255.255/32"),
+    "ipv6": ("::/128", "::1/128", "ff00::/8"),
+}
+_LOOPBACK_V4 = (127 << 24, (128 << 24) - 1)
+_GROUPS = {"ipv4": (224 << 24, (240 << 24) - 1), "ipv6": (0xFF << 120, (1 << 128) - 1)}
+_EVERYONE = (1 << 32) - 1  # 255.255.255.255
+_BRIDGES = ("bridge", "bond", "team", "openvswitch")
+
+
+class _Destinations(NamedTuple):
+    """Addresses that lead to a socket and that no rule tells apart. cast: see Packet."""
+
+    cast: str
+    addresses: tuple[int, ...]
+
+
+class Approach:
+    """The host seen from outside. names: its addresses as text. interfaces: those on which packets come in."""
+
+    def __init__(self, evidence: Evidence) -> None:
+        host, firewall = evidence.host, evidence.firewall
+        self._sysctls, self._blind = host.sysctls, bool(firewall.gaps)
+        self.context = context_of(firewall.tables, firewall.ipsets)
+        if any(interface.tc for interface in host.interfaces):
+            self.context = self.context._replace(marks=True)  # a tc program may set one
+        self._kinds = {entry.name: entry.kind for entry in host.interfaces}
+        self.interfaces = [entry for entry in host.interfaces if not entry.loopback and self._kinds.get(entry.master or "") not in _BRIDGES]
+        self._loopbacks = {entry.name for entry in host.interfaces if entry.loopback}
+        self._networks = [network_range(address) for entry in host.interfaces for address in entry.addresses]
+        self.names = frozenset(address.partition("/")[0] for entry in host.interfaces for address in entry.addresses)
+        own = [network_range(name) for name in self.names]
+        self._own = {family: sorted({entry.first for entry in own if entry.family == family}) for family in BITS}
+        self._tests = _destination_tests(evidence)
+        self._reached: dict[Packet, list[Part]] = {}
+
+    def is_own(self, destination: str) -> bool:
+        """Say whether a local network is one of the host's addresses, or loopback."""
+        network = network_range(destination)
+        if network.family == "ipv4" and network.first >= _LOOPBACK_V4[0] and network.last <= _LOOPBACK_V4[1]:
+            return True
+        return network.first == network.last and (network.first in self._own[network.family] or network.text == "::1/128")
+
+    def paths(self, row: Listener, allow: Sequence[str]) -> list[Path]:
+        """Return the ways to a socket past the packet filter for all sources but those of `allow`."""
+        if row.interface in self._loopbacks:
+            return []
+        paths = []
+        for family in families_of(row):
+            for interface in self.interfaces:
+                if self._hears(row, interface):
+                    paths += self._on(interface, family, row, allow)
+        return paths
+
+    def _hears(self, row: Listener, interface: Interface) -> bool:
+        if row.interface is None or "interface" in row.unknowns or row.interface == interface.name:
+            return True
+        # In a VRF the INPUT hook sees the VRF as the interface, and PREROUTING both.
+        pair = (row.interface, interface.name)
+        return any(self._kinds.get(name) == "vrf" for name in pair)
+
+    def _on(self, interface: Interface, family: Family, row: Listener, allow: Sequence[str]) -> list[Path]:
+        paths = []
+        groups: list[tuple[Via, _Destinations]] = []
+        if row.scope != "loopback":
+            groups += [("bind", group) for group in self._destinations(row, family)]
+        localnet = self.sysctl(interface.name, "route_localnet") if family == "ipv4" else 0
+        if localnet != 0 and row.scope in ("loopback", "wildcard"):
+            groups += [("route_localnet", group) for group in self._loopback_destinations(row)]
+        for via, group in groups:
+            packet = Packet(family, row.protocol, group.addresses[0], row.port, interface.name, group.cast)
+            if packet not in self._reached:
+                self._reached[packet] = reach(self.context, packet)
+            doubt = interface.xdp or interface.tc or self._blind or (via == "route_localnet" and localnet is None)
+            for part in self._reached[packet]:
+                sources = subtract(part.sources, allowed(allow, family))
+                if part.reach == "dropped" or not subtract(sources, self._no_strangers(packet)):
+                    continue
+                answer: Reach = "maybe" if doubt else part.reach
+                names = tuple(spell(family, address) for address in group.addresses)
+                paths.append(Path(family, interface.name, via, answer, tuple(sources), names, part.decided_by, ""))
+        return paths
+
+    def _destinations(self, row: Listener, family: Family) -> list[_Destinations]:
+        if row.scope != "wildcard":
+            address = network_range(_unmapped(row.address)).first
+            first, last = _GROUPS[family]
+            return [_Destinations("MULTICAST" if first <= address <= last else "LOCAL", (address,))]
+        addresses = [address for address in self._own[family] if not _is_loopback(family, address)]
+        groups = self._grouped("LOCAL", family, addresses)
+        if row.protocol in ("udp", "udplite"):  # a datagram also comes by broadcast, to a group, or to an anycast address
+            groups += self._grouped("MULTICAST", family, self._one_of_each(family, *_GROUPS[family]))
+            networks = [
+                entry
+                for entry in self._networks
+                if entry.family == family and entry.last > entry.first + 1 and not _is_loopback(family, entry.first)
+            ]
+            if family == "ipv4":
+                groups += self._grouped("BROADCAST", family, [_EVERYONE, *(entry.last for entry in networks)])
+            else:
+                groups += self._grouped("ANYCAST", family, [entry.first for entry in networks])
+        return groups
+
+    def _loopback_destinations(self, row: Listener) -> list[_Destinations]:
+        if row.scope == "loopback":
+            return [_Destinations("LOCAL", (network_range(_unmapped(row.address)).first,))]
+        return [_Destinations("LOCAL", (address,)) for address in self._one_of_each("ipv4", *_LOOPBACK_V4)]
+
+    def _grouped(self, cast: str, family: Family, addresses: Iterable[int]) -> list[_Destinations]:
+        """Put together the addresses that no rule tells apart."""
+        groups: dict[tuple[bool, ...], list[int]] = {}
+        for address in dict.fromkeys(addresses):
+            groups.setdefault(tuple(first <= address <= last for first, last in self._tests[family]), []).append(address)
+        return [_Destinations(cast, tuple(members)) for members in groups.values()]
+
+    def _one_of_each(self, family: Family, first: int, last: int) -> list[int]:
+        """Return one address of each part of a range that rules can tell apart."""
+        bounds = {first}
+        for low, high in self._tests[family]:
+            bounds.update(bound for bound in (low, high + 1) if first <= bound <= last)
+        return sorted(bounds)
+
+    def _no_strangers(self, packet: Packet) -> list[tuple[int, int]]:
+        """Return the sources that need no judging: impossible ones, and the machine itself."""
+        impossible = [network_range(text)[1:3] for text in _IMPOSSIBLE[packet.family]]
+        if packet.family == "ipv6":
+            # Of an answer that stays here no connection comes about; a datagram needs none.
+            return impossible + [(own, own) for own in self._own["ipv6"] if packet.protocol in ("tcp", "sctp", "dccp")]
+        if packet.destination == _EVERYONE:  # 0.0.0.0 asks for its address this way (DHCP)
+            impossible = impossible[1:]
+        if self.sysctl(packet.interface, "route_localnet") == 0:
+            impossible.append(_LOOPBACK_V4)
+        if self.sysctl(packet.interface, "accept_local") == 0:
+            impossible += [(own, own) for own in self._own["ipv4"]]
+        return impossible
+
+    def sysctl(self, interface: str, name: str) -> int | None:
+        """Return the effective value: the larger of `all` and the interface's own; None when one is not known."""
+        values = [self._sysctls.get(f"net/ipv4/conf/{scope}/{name}") for scope in ("all", interface)]
+        return None if None in values else max(value for value in values if value is not None)
+
+
+def allowed(allow: Sequence[str], family: Family) -> list[tuple[int, int]]:
+    return [entry[1:3] for entry in map(network_range, allow) if entry.family == family]
+
+
+def families_of(row: Listener) -> tuple[Family, ...]:
+    """Return the families of the packets that a socket takes."""
+    if row.family == "ipv4" or _unmapped(row.address) != row.address:
+        return ("ipv4",)
+    if row.address == "::" and row.v6only is not True:
+        return ("ipv4", "ipv6")
+    return ("ipv6",)
+
+
+def _unmapped(address: str) -> str:
+    """Return the IPv4 address that an IPv4-mapped one stands for; `::10.0.0.1` (IPv4-compatible) is none."""
+    return address[7:] if address.startswith("::ffff:") and "." in address else address
+
+
+def _is_loopback(family: Family, address: int) -> bool:
+    return address >> 24 == 127 if family == "ipv4" else address == 1
+
+
+def _destination_tests(evidence: Evidence) -> dict[str, list[tuple[int, int]]]:
+    """Return every range of destinations that some rule names."""
+    found: dict[str, set[tuple[int, int]]] = {"ipv4": set(), "ipv6": set()}
+    for table in evidence.firewall.tables:
+        for chain in table.chains.values():
+            for rule in chain.rules:
+                for match in rule.matches:
+                    if match.field == "destination":
+                        for value in match.values:
+                            network = network_range(value)
+                            found[network.family].add((network.first, network.last))
+    return {family: sorted(ranges) for family, ranges in found.items()}
