@@ -88,7 +88,7 @@ def build(session: nox.Session) -> None:
     run(session, "ansible-galaxy", "collection", "build", "--force", f"--output-path={CACHE / 'dist'}", str(copy))
 
 
-@nox.session
+@nox.session(requires=["packages"])
 def sanity(session: nox.Session) -> None:
     """ansible-test sanity, without its download host."""
     copy = copy_of_the_collection(session, CACHE / "sanity")

@@ -22,6 +22,7 @@ OWN = frozenset(["10.0.0.5", "127.0.0.1", "::1"])
         ("socat", "socat TCP-LISTEN:5432,fork TCP4:10.0.0.9:5432", "no"),
         ("socat", "socat TCP-LISTEN:15432,fork TCP4:db.example:5432", "maybe"),
         ("socat", "socat TCP-LISTEN:15432,fork TCP4:127.0.0.1:012470", "maybe"),
+        ("socat", "socat TCP6-LISTEN:15432,fork TCP6:[0:0:0:0:0:0:0:1]:5432", "yes"),
         ("socat", "socat UDP-LISTEN:15432,fork UDP:127.0.0.1:5432", "yes"),
         ("socat", "socat TCP-LISTEN:15432,fork TCP4:127.0.0.1:80", "no"),
         ("socat", "socat TCP-LISTEN:15432,fork TCP4:db:postgresql", "maybe"),
