@@ -148,8 +148,8 @@ UNKNOWN = [
     ("a systemd socket that may be a proxy's", evidence(listener("127.0.0.1"), listener(port=5433, process="systemd", pids=(1,)))),
     ("the proxy's own backend", evidence(listener("127.0.0.1", process="nginx"), listener(port=80, process="nginx"))),
     ("a redirect to the port of a relay", evidence(
-        listener("127.0.0.1"), listener(port=15432, process="socat", command="socat TCP-LISTEN:15432,fork TCP:127.0.0.1:5432"), tables=[
-        *filtered("-A INPUT ! -i lo -j DROP"), *filtered("-A PREROUTING -p tcp --dport 80 -j REDIRECT --to-ports 15432", table="nat")])),
+        listener("127.0.0.1"), listener(port=15432, process="socat", command="socat TCP-LISTEN:15432,fork TCP:127.0.0.1:5432"),
+        tables=filtered("-A INPUT ! -i lo -j DROP") + filtered("-A PREROUTING -p tcp --dport 80 -j REDIRECT --to-ports 15432", table="nat"))),
     ("sockets unread", evidence(listener("127.0.0.1"), listener_gaps=[Gap("tcp", "denied", "")])),
     ("processes hidden", evidence(listener("127.0.0.1"), listener_gaps=[Gap("processes", "denied", "")])),
     ("nothing seen, sockets unread", evidence(listener_gaps=[Gap("tcp", "denied", "")])),
