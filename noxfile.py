@@ -143,7 +143,7 @@ def molecule(session: nox.Session) -> None:
 @nox.session
 def bench(session: nox.Session) -> None:
     """Speed and memory, against peers."""
-    run(session, "pytest", "--capture=no", "tests/bench", *session.posargs)
+    run(session, "pytest", "--capture=no", *(session.posargs or ["tests/bench"]))
 
 
 @nox.session

@@ -293,14 +293,20 @@ host:
 import os
 import platform
 import time
+from typing import TYPE_CHECKING, Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.loopguard.loopback.plugins.module_utils._collect.command import runner
-from ansible_collections.loopguard.loopback.plugins.module_utils._collect.evidence import gather
-from ansible_collections.loopguard.loopback.plugins.module_utils._judge.exposure import discover, judge
-from ansible_collections.loopguard.loopback.plugins.module_utils._judge.record import RecordError, evidence_from_facts, result
+from ansible_collections.loopguard.loopback.plugins.module_utils._collect.listeners import collect
+from ansible_collections.loopguard.loopback.plugins.module_utils._collect.netlink import dump
+from ansible_collections.loopguard.loopback.plugins.module_utils._judge.discovery import discover
 from ansible_collections.loopguard.loopback.plugins.module_utils._model.service import DeclarationError, parse_services
+from ansible_collections.loopguard.loopback.plugins.module_utils._model.vocabulary import VERDICTS
 from ansible_collections.loopguard.loopback.plugins.module_utils._services.catalogue import KIND_NAMES
+
+if TYPE_CHECKING:
+    from ansible_collections.loopguard.loopback.plugins.module_utils._model.evidence import Evidence
+    from ansible_collections.loopguard.loopback.plugins.module_utils._model.service import Service
 
 
 def main() -> None:
@@ -333,24 +339,55 @@ def main() -> None:
     )
     options = module.params
     begun = time.monotonic()
+    recorded = options["listeners"] is not None
     try:
         services = parse_services(options["services"], KIND_NAMES)
-        recorded = options["listeners"] is not None
-        evidence = evidence_from_facts(options["listeners"], options["firewall"]) if recorded else gather(runner(module))
-    except (DeclarationError, RecordError) as error:
+    except DeclarationError as error:
         module.fail_json(msg=str(error))
-    if options["discover"]:
-        services += discover(evidence.listeners, services, evidence.namespace)
-    exposures = judge(evidence, services, options["forwards"])
+    judged, namespace = _recorded(module, services) if recorded else _live(module, services)
     host = {
         "hostname": platform.node(),
         "privileged": os.geteuid() == 0,
         "recorded": recorded,
         "collected": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "namespace": evidence.namespace,
+        "namespace": namespace,
         "seconds": round(time.monotonic() - begun, 3),
     }
-    module.exit_json(changed=False, host=host, **result(evidence, exposures, full=options["evidence"] == "full"))
+    module.exit_json(changed=False, host=host, **judged)
+
+
+def _live(module: AnsibleModule, services: tuple[Service, ...]) -> tuple[dict[str, Any], str]:
+    """Judge this host. Most hosts of a fleet run nothing that belongs on loopback: there, no rule needs to be read."""
+    run = runner(module)
+    found = collect(dump, run)
+    if module.params["discover"]:
+        services += discover(found.rows, services, found.namespace)
+    if not services:
+        unknowns = [gap.to_dict() for gap in found.gaps]
+        return {"exposures": [], "summary": dict.fromkeys(VERDICTS, 0), "unknowns": unknowns}, found.namespace
+    from ansible_collections.loopguard.loopback.plugins.module_utils._collect.evidence import gather
+
+    return _verdicts(module, gather(run, found), services), found.namespace
+
+
+def _recorded(module: AnsibleModule, services: tuple[Service, ...]) -> tuple[dict[str, Any], str]:
+    from ansible_collections.loopguard.loopback.plugins.module_utils._judge.record import RecordError, evidence_from_facts
+
+    try:
+        evidence = evidence_from_facts(module.params["listeners"], module.params["firewall"])
+    except RecordError as error:
+        module.fail_json(msg=str(error))
+    if module.params["discover"]:
+        services += discover(evidence.listeners, services, evidence.namespace)
+    return _verdicts(module, evidence, services), evidence.namespace
+
+
+def _verdicts(module: AnsibleModule, evidence: Evidence, services: tuple[Service, ...]) -> dict[str, Any]:
+    from ansible_collections.loopguard.loopback.plugins.module_utils._judge.exposure import judge
+    from ansible_collections.loopguard.loopback.plugins.module_utils._judge.record import result
+
+    exposures = judge(evidence, services, module.params["forwards"])
+    return result(evidence, exposures, full=module.params["evidence"] == "full")
 
 
 if __name__ == "__main__":

@@ -8,10 +8,25 @@ from __future__ import annotations
 import os
 import statistics
 import subprocess
+import sys
 import time
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+
+
+@pytest.fixture(scope="session")
+def holding():
+    """Return what makes a command run beside listeners."""
+    return _holding
+
+
+def _holding(count, *command, first=20000, rules=""):
+    """Return a command that runs in a network namespace of its own, beside `count` listeners and after `rules` were loaded."""
+    script = f'ip link set lo up; {rules} exec "$@"'
+    sockets = str(Path(__file__).parent / "sockets.py")
+    return ["unshare", "--net", "sh", "-c", script, "-", sys.executable, sockets, str(first), str(count), *command]
 
 
 class Cost(NamedTuple):

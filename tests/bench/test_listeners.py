@@ -15,11 +15,6 @@ import pytest
 HERE = Path(__file__).parent
 
 
-def holding(count, *command):
-    lo_up = 'ip link set lo up && exec "$@"'
-    return ["unshare", "--net", "sh", "-c", lo_up, "-", sys.executable, str(HERE / "sockets.py"), str(count), *command]
-
-
 def play(folder, name, options=""):
     """Return the command that runs one module once; the default callback does not print what it returns."""
     path = folder / f"{name}.yml"
@@ -28,7 +23,7 @@ def play(folder, name, options=""):
     return ["ansible-playbook", "-i", "localhost,", "-c", "local", "-e", interpreter, str(path)]
 
 
-def test_collecting_15000_listeners_against_ss(table):
+def test_collecting_15000_listeners_against_ss(holding):
     shown = subprocess.run(holding(15000, sys.executable, str(HERE / "collect.py"), "7"), capture_output=True, text=True, check=False)
     assert shown.returncode == 0, shown.stderr
     result = json.loads(shown.stdout)
@@ -39,7 +34,7 @@ def test_collecting_15000_listeners_against_ss(table):
     assert ratio <= 1.5
 
 
-def test_memory_for_15000_listeners(table, in_turn):
+def test_memory_for_15000_listeners(table, in_turn, holding):
     room = "ansible_collections.loopguard.loopback.plugins.module_utils._collect"
     ours = f"from {room} import listeners, netlink; listeners.collect(netlink.dump, None)"
     costs = in_turn(
@@ -55,7 +50,7 @@ def test_memory_for_15000_listeners(table, in_turn):
 
 
 @pytest.mark.parametrize("count", [1, 100, 1000])
-def test_the_module_against_its_peer(tmp_path, table, in_turn, count):
+def test_the_module_against_its_peer(tmp_path, table, in_turn, holding, count):
     commands = {
         f"ansible.builtin.ping, {count} listeners": holding(count, *play(tmp_path, "ansible.builtin.ping")),
         f"bind_facts, {count} listeners": holding(count, *play(tmp_path, "loopguard.loopback.bind_facts")),

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from subprocess import TimeoutExpired
 from typing import Any, Callable, NamedTuple, Protocol
 
 from .._model.gap import Gap
@@ -49,12 +51,28 @@ def runner(module: _Module, seconds: int = SECONDS) -> Runner:
             environ_update={"LC_ALL": "C", "LANG": "C"},
             errors="replace",
             handle_exceptions=False,
+            before_communicate_callback=_patient,
         )
         if limit and status in _KILLED_BY_TIMEOUT:
             return Gap(" ".join(argv), "timeout", f"no answer within {seconds} seconds")
         return Output(status, stdout, stderr)
 
     return run
+
+
+def _patient(process: Any) -> None:
+    """Let `poll` wait a moment.
+
+    run_command polls twice once the pipes are closed; a process that ends between the two costs it a second of sleep.
+    """
+
+    def poll() -> int | None:
+        with suppress(TimeoutExpired):
+            process.wait(0.05)
+        status: int | None = process.returncode
+        return status
+
+    process.poll = poll
 
 
 def succeeded(run: Runner, argv: list[str]) -> str | Gap:

@@ -1,22 +1,22 @@
 # Copyright (c) 2026 the loopguard.loopback authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""All the evidence for a verdict on this machine, in one go."""
+"""All the evidence for a verdict on this machine."""
 
 from __future__ import annotations
 
 from .._model.evidence import Evidence
 from .._model.gap import Gap
-from . import listeners
 from .command import Runner
 from .files import read_text
 from .firewall import collect_ruleset
 from .host_network import collect_network
+from .listeners import Listeners
 from .netlink import dump
 
 
-def gather(run: Runner) -> Evidence:
-    found = listeners.collect(dump, run)
+def gather(run: Runner, found: Listeners) -> Evidence:
+    """Return the evidence for the listeners that were found: packet filter and network of the same host."""
     firewall = collect_ruleset(run, read_text, dump)
     if _virtual_services():
         gap = Gap("ipvs", "not_evaluated", "virtual services (IPVS) send packets to other ports and machines")

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from .._model.gap import Gap
 from .._model.network import BITS, subtract
 from .._model.relay import FORWARDERS
-from .._model.service import SERVICE_PROTOCOLS, Service
 from .._model.vocabulary import SCOPES, VERDICTS, Family, Reach, Verdict
 from .._services.catalogue import recognise
 from .approach import Approach, allowed
+from .discovery import listens
 from .path import Path, merged, place_of
 from .reach import Decision, Packet, holds
 from .relays import Leads, leading, of_agent, of_listener
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .._model.evidence import Evidence
     from .._model.listener import Listener
     from .._model.ruleset import Rule, Table
+    from .._model.service import Service
 
 # Kinds that systemd often listens for; any other socket of systemd may belong to a systemd-socket-proxyd.
 _REWRITES = re.compile(r'"mangle":\{"key":\{"payload"|"(?:fwd|dup)"')  # nftables: a field of the packet, or its interface
@@ -45,24 +46,6 @@ class Exposure(NamedTuple):
     checked: tuple[str, ...]
 
 
-def discover(listeners: Iterable[Listener], declared: Sequence[Service], namespace: str) -> tuple[Service, ...]:
-    """Return the undeclared services of kinds that belong on loopback."""
-    taken = {(service.protocol, service.port) for service in declared}
-    names = {service.name for service in declared}
-    found = []
-    for row in sorted(listeners, key=lambda row: (row.port, row.protocol)):
-        kind = recognise(row.protocol, row.port, row.process)
-        if row.namespace != namespace or not _listens(row) or kind is None or not kind.private:
-            continue
-        if (row.protocol, row.port) in taken:
-            continue
-        taken.add((row.protocol, row.port))
-        name = kind.name if kind.name not in names else f"{kind.name}-{row.port}"
-        names.add(name)
-        found.append(Service(name, row.port, row.protocol, kind.name, declared=False))
-    return tuple(found)
-
-
 def judge(evidence: Evidence, services: Sequence[Service], forwards: Sequence[Mapping[str, Any]] = ()) -> list[Exposure]:
     """Judge each service; the worst verdict comes first.
 
@@ -73,14 +56,10 @@ def judge(evidence: Evidence, services: Sequence[Service], forwards: Sequence[Ma
     return sorted(exposures, key=lambda exposure: (VERDICTS.index(exposure.verdict), exposure.service.name))
 
 
-def _listens(row: Listener) -> bool:
-    return row.protocol in SERVICE_PROTOCOLS and row.state in ("LISTEN", "UNCONN")
-
-
 class _Judge:
     def __init__(self, evidence: Evidence, forwards: Sequence[Mapping[str, Any]]) -> None:
         self._evidence, self._host, self._forwards = evidence, evidence.host, forwards
-        self._rows = [row for row in evidence.listeners if row.namespace == evidence.namespace and _listens(row)]
+        self._rows = [row for row in evidence.listeners if row.namespace == evidence.namespace and listens(row)]
         self._approach = Approach(evidence)
         self._rewrites = list(_rewrites(evidence.firewall.tables))
         self._relays = [*map(of_listener, filter(self._may_relay, self._rows)), *map(of_agent, evidence.relays)]

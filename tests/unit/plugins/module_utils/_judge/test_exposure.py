@@ -9,6 +9,7 @@ import json
 
 import pytest
 from ansible_collections.loopguard.loopback.plugins.module_utils._judge import exposure as judging
+from ansible_collections.loopguard.loopback.plugins.module_utils._judge.discovery import discover
 from ansible_collections.loopguard.loopback.plugins.module_utils._judge.record import (
     RecordError,
     evidence_from_facts,
@@ -267,11 +268,11 @@ def test_a_forward_of_the_router_is_a_path_when_the_socket_is_open():
 def test_discovery_takes_what_belongs_on_loopback_and_gives_each_a_name_of_its_own():
     rows = [listener(), listener(port=22, process="sshd"), listener(port=6379, process="redis-server"),
             listener(port=6380, process="redis-server"), listener(port=80, process="nginx"), listener(port=5432, namespace="2")]  # fmt: skip
-    found = judging.discover(rows, [Service("redis", 9999)], "1")
+    found = discover(rows, [Service("redis", 9999)], "1")
     assert [(service.name, service.port, service.kind) for service in found] == [
         ("postgresql", 5432, "postgresql"), ("redis-6379", 6379, "redis"), ("redis-6380", 6380, "redis"),
     ]  # fmt: skip
-    assert judging.discover(rows[:1], [DB], "1") == ()
+    assert discover(rows[:1], [DB], "1") == ()
 
 
 def test_the_worst_comes_first():
