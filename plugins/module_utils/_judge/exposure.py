@@ -193,7 +193,9 @@ def _rewrites(tables: Iterable[Table]) -> Iterable[tuple[Table, str, Rule]]:
 
 
 def _table_families(table: Table) -> tuple[Family, ...]:
-    return {"ip": ("ipv4",), "ip6": ("ipv6",)}.get(table.family, ("ipv4", "ipv6"))  # type: ignore[return-value]
+    if table.family in ("ip", "ip6"):
+        return ("ipv4",) if table.family == "ip" else ("ipv6",)
+    return ("ipv4", "ipv6")
 
 
 def _may_name(argument: str, port: int) -> bool:

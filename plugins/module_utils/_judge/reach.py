@@ -116,8 +116,8 @@ def reach(context: Context, packet: Packet) -> list[Part]:
         accepted &= ~walk.may_drop
         blocked |= segments.everything & ~walk.may_accept
     parts = [Part("dropped", tuple(segments.ranges(blocked)), ())] if blocked else []
-    for answer, mask in (("accepted", accepted), ("maybe", segments.everything & ~accepted & ~blocked)):
-        parts += _explained(answer, mask, walks, segments)  # type: ignore[arg-type]
+    parts += _explained("accepted", accepted, walks, segments)
+    parts += _explained("maybe", segments.everything & ~accepted & ~blocked, walks, segments)
     return parts
 
 

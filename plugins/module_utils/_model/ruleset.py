@@ -124,19 +124,24 @@ class Table(NamedTuple):
 
 
 # Hook, priority and type of the built-in chains: linux/netfilter_ipv4.h, iptables(8).
+_HOOKS: dict[str, Hook] = {
+    "PREROUTING": "prerouting",
+    "INPUT": "input",
+    "FORWARD": "forward",
+    "OUTPUT": "output",
+    "POSTROUTING": "postrouting",
+}
 _PRIORITIES = {"raw": -300, "mangle": -150, "filter": 0, "security": 50}
 
 
 def builtin_base(table: str, chain: str) -> tuple[str, Hook, int] | None:
     """Return (type, hook, priority) of an iptables built-in chain, None for a user chain."""
-    hook = chain.lower()
-    if chain not in ("PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"):
+    hook = _HOOKS.get(chain)
+    if hook is None:
         return None
     if table == "nat":
-        return "nat", hook, -100 if chain in ("PREROUTING", "OUTPUT") else 100  # type: ignore[return-value]
-    if table in _PRIORITIES:
-        return "filter", hook, _PRIORITIES[table]  # type: ignore[return-value]
-    return None
+        return "nat", hook, -100 if hook in ("prerouting", "output") else 100
+    return ("filter", hook, _PRIORITIES[table]) if table in _PRIORITIES else None
 
 
 def table_to_dict(table: Table) -> dict[str, Any]:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .._model.vocabulary import Protocol
 
 _SS_PROTOCOLS: dict[str, Protocol] = {"tcp": "tcp", "udp": "udp", "sctp": "sctp", "dccp": "dccp"}
+_SOCKSTAT_PROTOCOLS: dict[str, Protocol] = {"tcp": "tcp", "udp": "udp", "sctp": "sctp", "udpl": "udplite"}
 _SS_STATES = {"ESTAB": "ESTABLISHED", "SYN-SENT": "SYN_SENT", "SYN-RECV": "SYN_RECV", "TIME-WAIT": "TIME_WAIT"}
 _SS_STATES.update({"FIN-WAIT-1": "FIN_WAIT1", "FIN-WAIT-2": "FIN_WAIT2", "CLOSE-WAIT": "CLOSE_WAIT", "LAST-ACK": "LAST_ACK"})
 _SS_USER = re.compile(r'\("((?:[^"\\]|\\.)*)",pid=(\d+),fd=\d+\)')
@@ -129,7 +130,7 @@ def parse_sockstat(text: str, source: str = "sockstat") -> list[Socket]:
             continue
         if len(fields) < 6 or not re.fullmatch(r"(tcp|udp|sctp|udpl)(4|6|46)", fields[4]):
             raise ParseError(source, number, "not a socket of sockstat", line)
-        protocol: Protocol = {"tcp": "tcp", "udp": "udp", "sctp": "sctp"}.get(fields[4].rstrip("46"), "udplite")  # type: ignore[assignment]
+        protocol = _SOCKSTAT_PROTOCOLS[fields[4].rstrip("46")]
         family = "ipv4" if fields[4].endswith("4") and not fields[4].endswith("46") else "ipv6"
         _f, address, port, zone = _endpoint(fields[5], source, number, line, starred=family)
         state = "LISTEN" if protocol in ("tcp", "sctp") else "UNCONN"
