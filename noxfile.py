@@ -112,7 +112,18 @@ def unit(session: nox.Session) -> None:
 def targets(session: nox.Session, suite: str, python: str) -> None:
     """pytest on what runs on targets, on their Python."""
     wheels = CACHE / f"python{python}"
-    install = ("uv", "pip", "install", "--quiet", "--only-binary=:all:", "--python-version", python, "--target", str(wheels))
+    install = (
+        "uv",
+        "pip",
+        "install",
+        "--system-certs",
+        "--quiet",
+        "--only-binary=:all:",
+        "--python-version",
+        python,
+        "--target",
+        str(wheels),
+    )
     run(session, *install, "--requirement", "requirements/unit.txt", UV_CACHE_DIR=str(CACHE / "uv"))
     mounts = (f"--volume={ROOT}:/collection:ro", f"--volume={wheels}:/wheels:ro", "--workdir=/collection")
     paths = (

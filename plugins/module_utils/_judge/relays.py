@@ -52,20 +52,20 @@ def leading(candidates: Iterable[Candidate], port: int, addresses: frozenset[str
     """Return the candidates that lead to `port`, or may, over other candidates too; `addresses` are the machine's own."""
     waiting = [candidate for candidate in candidates if candidate.row or candidate.process in AGENTS]
     ports: dict[int, Leads] = {port: "yes"}
-    found: dict[Candidate, Leads] = {}
+    found: dict[int, Leads] = {}
     changed = True
     while changed:
         changed = False
-        for candidate in waiting:
+        for place, candidate in enumerate(waiting):
             reached = [_weaker(known, _leads(candidate, number, addresses)) for number, known in ports.items()]
             leads = max(reached, key=_ORDER.index)
-            if leads == found.get(candidate, "no"):
+            if leads == found.get(place, "no"):
                 continue
-            found[candidate] = leads
+            found[place] = leads
             changed = True
             if candidate.row and candidate.row.port != port:
                 ports[candidate.row.port] = max(leads, ports.get(candidate.row.port, "no"), key=_ORDER.index)
-    return list(found.items())
+    return [(waiting[place], leads) for place, leads in found.items()]
 
 
 def _weaker(one: Leads, other: Leads) -> Leads:

@@ -122,6 +122,9 @@ EXPOSED = [
     ("a relay over a relay", evidence(
         listener("127.0.0.1"), listener("127.0.0.1", port=3000, process="socat", command="socat TCP-LISTEN:3000,bind=127.0.0.1 TCP:127.0.0.1:5432"),
         listener(port=80, process="socat", command="socat TCP-LISTEN:80,fork TCP:127.0.0.1:3000")), {("ipv4", "relay", "accepted")}),
+    ("a relay in a container", evidence(listener("127.0.0.1"), listener(
+        port=80, process="socat", command="socat TCP-LISTEN:80,fork TCP:127.0.0.1:5432", container={"engine": "podman", "id": "4f"})),
+     {("ipv4", "relay", "accepted")}),
     ("a datagram relay", evidence(listener("127.0.0.1"), listener(
         port=15432, protocol="udp", process="socat", command="socat UDP-LISTEN:15432,fork TCP:127.0.0.1:5432", state="UNCONN")),
      {("ipv4", "relay", "accepted")}),
