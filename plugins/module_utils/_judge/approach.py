@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from .._model.network import BITS, network_range, spell, subtract
 from .path import Path
-from .reach import Packet, Part, context_of, reach
+from .reach import Filter, Packet, Part
 
 if TYPE_CHECKING:
     from .._model.evidence import Evidence
@@ -42,9 +42,8 @@ class Approach:
     def __init__(self, evidence: Evidence) -> None:
         host, firewall = evidence.host, evidence.firewall
         self._sysctls, self._blind = host.sysctls, bool(firewall.gaps)
-        self.context = context_of(firewall.tables, firewall.ipsets)
-        if any(interface.tc for interface in host.interfaces):
-            self.context = self.context._replace(marks=True)  # a tc program may set one
+        # a tc program may set a mark
+        self._filter = Filter(firewall.tables, firewall.ipsets, marked=any(interface.tc for interface in host.interfaces))
         self._kinds = {entry.name: entry.kind for entry in host.interfaces}
         self.interfaces = [entry for entry in host.interfaces if not entry.loopback and self._kinds.get(entry.master or "") not in _BRIDGES]
         self._loopbacks = {entry.name for entry in host.interfaces if entry.loopback}
@@ -91,7 +90,7 @@ class Approach:
         for via, group in groups:
             packet = Packet(family, row.protocol, group.addresses[0], row.port, interface.name, group.cast)
             if packet not in self._reached:
-                self._reached[packet] = reach(self.context, packet)
+                self._reached[packet] = self._filter.reach(packet)
             doubt = interface.xdp or interface.tc or self._blind or (via == "route_localnet" and localnet is None)
             for part in self._reached[packet]:
                 sources = subtract(part.sources, allowed(allow, family))

@@ -19,10 +19,11 @@ from .._model.relay import FORWARDERS
 from .._model.vocabulary import SCOPES, VERDICTS, Family, Reach, Verdict
 from .._services.catalogue import recognise
 from .approach import Approach, allowed
+from .condition import Packet, Stage, holds
 from .discovery import listens
 from .path import Path, merged, place_of
-from .reach import Decision, Packet, holds
 from .relays import Leads, leading, of_agent, of_listener
+from .walk import Decision
 
 if TYPE_CHECKING:
     from .._model.evidence import Evidence
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 # Kinds that systemd often listens for; any other socket of systemd may belong to a systemd-socket-proxyd.
 _REWRITES = re.compile(r'"mangle":\{"key":\{"payload"|"(?:fwd|dup)"')  # nftables: a field of the packet, or its interface
+_BEFORE = Stage("new", "prerouting", 0, whole=True)
 _ACTIVATED = ("ssh", "cups", "rpcbind", "epmd")
 
 
@@ -101,15 +103,15 @@ class _Judge:
         return paths
 
     def _concerns(self, rule: Rule, probe: Packet, rows: Sequence[Listener]) -> bool:
-        target, context = rule.target, self._approach.context
-        if any(holds(match, probe, context) is False for match in rule.matches if match.field in ("protocol", "family")):
+        target = rule.target
+        if any(holds(match, probe, _BEFORE) is False for match in rule.matches if match.field in ("protocol", "family")):
             return False
         if any(match.field == "in_interface" and not match.negated and match.values == ("lo",) for match in rule.matches):
             return False  # packets from outside do not meet it
         if target.kind == "opaque":
             return bool(rows)
         ports = [match for match in rule.matches if match.field == "destination_port"]
-        if all(holds(match, probe, context) is not False for match in ports):
+        if all(holds(match, probe, _BEFORE) is not False for match in ports):
             return True  # packets for this very port go elsewhere, past INPUT
         if not rows or not _may_name(target.argument, probe.port):
             return False

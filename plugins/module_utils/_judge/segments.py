@@ -9,10 +9,7 @@ union, intersection and difference are one operation each.
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Iterable
-
-Bounds = "tuple[int, int]"  # first and last address, both included
 
 
 class Segments:
@@ -25,14 +22,38 @@ class Segments:
             starts.add(end + 1)
         starts.discard(last + 1)
         self._starts = sorted(starts)
+        self._places = {start: place for place, start in enumerate(self._starts)}
+        self._places[last + 1] = len(self._starts)
         self._last = last
-        self.everything = (1 << len(self._starts)) - 1
+        self.count = len(self._starts)
+        self.everything = (1 << self.count) - 1
+
+    def span(self, first: int, last: int) -> tuple[int, int]:
+        """Return the first segment of a range and the one after its last; its bounds must be among those given."""
+        return self._places[first], self._places[last + 1]
 
     def mask(self, first: int, last: int) -> int:
         """Return the set of the addresses from first to last, which must be bounds that were given."""
-        low = bisect_left(self._starts, first)
-        high = bisect_left(self._starts, last + 1)
+        low, high = self.span(first, last)
         return (1 << high) - (1 << low)
+
+    def painted(self, spans: Iterable[tuple[int, int, int]]) -> dict[int, int]:
+        """Give each segment the colour (1 to 255) of the first span that covers it; return the set of each colour."""
+        colours = bytearray(self.count)
+        tables: dict[int, bytes] = {}
+        for low, high, colour in spans:
+            if high - low == 1:
+                if not colours[low]:
+                    colours[low] = colour
+                continue
+            if colour not in tables:
+                tables[colour] = bytes((colour, *range(1, 256)))
+            colours[low:high] = colours[low:high].translate(tables[colour])
+        colours.reverse()
+        return {
+            colour: int(bytes(colours).translate(b"0" * colour + b"1" + b"0" * (255 - colour)), 2)
+            for colour in tables.keys() | set(colours) - {0}
+        }
 
     def ranges(self, mask: int) -> list[tuple[int, int]]:
         """Return the addresses of a set, neighbouring segments joined."""
@@ -43,7 +64,7 @@ class Segments:
             high = bits.find("0", low)
             if high < 0:
                 high = len(bits)
-            end = self._starts[high] - 1 if high < len(self._starts) else self._last
+            end = self._starts[high] - 1 if high < self.count else self._last
             found.append((self._starts[low], end))
             low = bits.find("1", high)
         return found

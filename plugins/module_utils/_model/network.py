@@ -31,20 +31,27 @@ def network_range(text: str) -> Range:
 
     Host bits below the mask are dropped, as iptables does. Raises ValueError that names the text.
     """
+    family, first, last = numbers(text)
+    if "-" in text:
+        return Range(family, first, last, f"{spell(family, first)}-{spell(family, last)}")
+    return Range(family, first, last, f"{spell(family, first)}/{BITS[family] - (last - first).bit_length()}")
+
+
+def numbers(text: str) -> tuple[Family, int, int]:
+    """Return the family, the first and the last address of what network_range reads. Raises ValueError as it does."""
     if "-" in text:
         low, _dash, high = text.partition("-")
         family, first = _number(low.strip(), text)
         other, last = _number(high.strip(), text)
         if family != other or last < first:
             raise ValueError(f"not an address range: {text!r}")
-        return Range(family, first, last, f"{spell(family, first)}-{spell(family, last)}")
+        return family, first, last
     address, slash, mask = text.partition("/")
     family, value = _number(address.strip(), text)
     bits = BITS[family]
     length = _prefix_length(family, mask.strip(), text) if slash else bits
     host = (1 << (bits - length)) - 1
-    first = value & ~host
-    return Range(family, first, first | host, f"{spell(family, first)}/{length}")
+    return family, value & ~host, value | host
 
 
 def _number(address: str, text: str) -> tuple[Family, int]:

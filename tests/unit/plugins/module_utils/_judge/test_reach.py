@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.loopguard.loopback.plugins.module_utils._judge.reach import Packet, context_of, reach
+from ansible_collections.loopguard.loopback.plugins.module_utils._judge.reach import Filter, Packet
 from ansible_collections.loopguard.loopback.plugins.module_utils._judge.segments import Segments
 from ansible_collections.loopguard.loopback.plugins.module_utils._model.network import cidrs, network_range
 from ansible_collections.loopguard.loopback.plugins.module_utils._model.ruleset import Chain, Match, Rule, Table, Target
@@ -26,7 +26,7 @@ def tables(*rules, policy="ACCEPT", chains=(), table="filter", backend="iptables
 def answer(found, protocol="tcp", port=5432, interface="eth0", source="192.0.2.1", destination=SERVER):
     """Return reach and deciding rules for one source."""
     wanted = network_range(source).first
-    parts = reach(context_of(found, {}), Packet("ipv4", protocol, destination, port, interface))
+    parts = Filter(found, {}).reach(Packet("ipv4", protocol, destination, port, interface))
     holders = [part for part in parts if any(first <= wanted <= last for first, last in part.sources)]
     assert len(holders) == 1, "the parts must divide the sources"
     return holders[0].reach, [(decision.chain, decision.rule) for decision in holders[0].decided_by]
@@ -44,7 +44,8 @@ def answer(found, protocol="tcp", port=5432, interface="eth0", source="192.0.2.1
         (["-A INPUT -m limit --limit 1/sec -j ACCEPT", "-A INPUT -j DROP"], ("maybe", [("INPUT", 1), ("INPUT", 2)])),
         (["-A INPUT -m limit --limit 1/sec -j DROP"], ("maybe", [("INPUT", 1), ("INPUT", 0)])),
         (["-A INPUT -m state --state RELATED,ESTABLISHED -j ACCEPT", "-A INPUT -j DROP"], ("dropped", [])),
-        (["-A INPUT -m conntrack --ctstate NEW -j ACCEPT", "-A INPUT -j DROP"], ("accepted", [("INPUT", 1)])),
+        (["-A INPUT -m conntrack --ctstate NEW,ESTABLISHED -j ACCEPT", "-A INPUT -j DROP"], ("accepted", [("INPUT", 1)])),
+        (["-A INPUT -m conntrack --ctstate NEW -j ACCEPT", "-A INPUT -j DROP"], ("maybe", [("INPUT", 1), ("INPUT", 2)])),
         (["-A INPUT -p udp -j ACCEPT", "-A INPUT -p icmp -j ACCEPT", "-A INPUT -j DROP"], ("dropped", [])),
         (["-A INPUT -p tcp --dport 5000:6000 -j REJECT"], ("dropped", [])),
         (["-A INPUT -p tcp -m multiport ! --dports 22,80 -j DROP"], ("dropped", [])),
@@ -98,9 +99,12 @@ def test_what_an_unknown_match_calls_may_and_may_not_happen():
     assert answer(found) == ("maybe", [("A", 1), ("INPUT", 2)])
 
 
-def test_untracked_packets_make_the_state_unknown():
-    raw = tables("-A PREROUTING -p tcp --dport 5432 -j NOTRACK", table="raw")
-    assert answer([*raw, *tables("-A INPUT -m state --state NEW -j DROP")])[0] == "maybe"
+def test_untracked_packets_have_a_state_of_their_own():
+    raw = tables("-A PREROUTING -s 192.0.2.0/24 -p tcp --dport 5432 -j NOTRACK", table="raw")
+    closed = [*raw, *tables("-A INPUT -m state --state NEW -j DROP")]
+    assert answer(closed)[0] == "accepted"
+    assert answer(closed, source="198.51.100.1")[0] == "dropped"
+    assert answer([*raw, *tables("-A INPUT -m state --state UNTRACKED -j DROP")])[0] == "dropped"
 
 
 def test_before_tracking_every_packet_is_invalid():
@@ -113,9 +117,33 @@ def test_before_tracking_every_packet_is_invalid():
     assert answer([*raw, *tables()])[0] == "dropped"
 
 
-def test_a_mark_that_may_be_set_is_unknown():
+def test_a_mark_is_what_an_earlier_rule_sets():
     mangle = tables("-A INPUT -s 192.0.2.0/24 -j MARK --set-xmark 0x1/0xffffffff", table="mangle")
-    assert answer([*mangle, *tables("-A INPUT -m mark --mark 0x1 -j DROP")])[0] == "maybe"
+    assert answer([*mangle, *tables("-A INPUT -m mark --mark 0x1 -j DROP")])[0] == "dropped"
+    assert answer([*mangle, *tables("-A INPUT -m mark --mark 0x1 -j DROP")], source="198.51.100.1")[0] == "accepted"
+    doubt = tables("-A INPUT -m limit --limit 1/sec -j MARK --set-xmark 0x1/0xffffffff", table="mangle")
+    assert answer([*doubt, *tables("-A INPUT -m mark --mark 0x1 -j DROP")])[0] == "maybe"
+
+
+@pytest.mark.parametrize(
+    ("rules", "expected"),
+    [
+        (["-A OUTPUT -p tcp --sport 5432 -j DROP"], "dropped"),
+        (["-A OUTPUT -p tcp --dport 5432 -j DROP"], "maybe"),  # the other end may use this port
+        (["-A OUTPUT -d 192.0.2.0/24 -j DROP"], "dropped"),
+        (["-A OUTPUT -d 198.51.100.0/24 -j DROP"], "accepted"),
+        (["-A OUTPUT -s 10.0.0.6 -j DROP"], "accepted"),
+        (["-A OUTPUT -o lo -j DROP"], "accepted"),
+        (["-A OUTPUT -m state --state NEW -j DROP"], "accepted"),
+        (["-A OUTPUT -m state --state ESTABLISHED -j ACCEPT", "-A OUTPUT -j DROP"], "accepted"),
+        (["-A OUTPUT -m state --state ESTABLISHED -j DROP"], "maybe"),  # a connection that tracking forgot has another state
+        (["-A OUTPUT -p tcp --tcp-flags SYN,ACK SYN,ACK -j DROP"], "maybe"),
+    ],
+)
+def test_the_answer_must_get_out(rules, expected):
+    found = tables(":OUTPUT ACCEPT [0:0]", *rules)
+    assert answer(found)[0] == expected
+    assert answer(found, protocol="udp")[0] == "accepted", "a datagram needs no answer"
 
 
 def test_chains_that_call_each_other_end():
@@ -130,7 +158,7 @@ def test_an_ipv4_address_in_an_inet_table_says_nothing_about_ipv6():
     match = Match("source", ("192.0.2.0/24",), True, "ip saddr != 192.0.2.0/24")
     chain = Chain("in", (Rule(1, (match,), Target("drop"), ""),), "filter", "input", 0, "accept")
     table = Table("inet", "t", "nftables", "test", {"in": chain})
-    parts = reach(context_of([table], {}), Packet("ipv6", "tcp", 1, 5432, "eth0"))
+    parts = Filter([table], {}).reach(Packet("ipv6", "tcp", 1, 5432, "eth0"))
     assert [part.reach for part in parts] == ["accepted"]
 
 

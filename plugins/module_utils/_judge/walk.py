@@ -1,0 +1,378 @@
+# Copyright (c) 2026 the loopguard.loopback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The way of a packet through one base chain and the chains that it calls, for all other ends at once.
+
+The answer has three values. A match that cannot be evaluated may hold and may not, so its rule adds to what may happen
+and takes nothing away.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, NamedTuple
+
+from .condition import Packet, Stage, holds
+
+if TYPE_CHECKING:
+    from .._model.ruleset import Chain, Match, Rule, Table, Target
+    from .segments import Segments
+
+_COLOURS = {"accept": 1, "snat": 1, "drop": 2, "return": 3}  # snat ends its chain, and the packet goes on
+_KINDS = ((1, "accept"), (2, "drop"))
+_DEEPEST = 64  # calls within calls; nf_tables allows 16
+_CHANGED = 64  # packets that one walk may turn into
+_NAMED = 16  # rules that one verdict names one by one
+SPECIAL = frozenset(("set", "out_interface", "source_type", "destination_type"))  # may be about the other end
+
+
+class Decision(NamedTuple):
+    """The rule that decides; rule 0 is the policy of the chain. handle: nftables' own number, 0 without one."""
+
+    backend: str
+    family: str
+    table: str
+    chain: str
+    rule: int
+    text: str
+    handle: int = 0
+
+
+class Ends(NamedTuple):
+    """Other ends: a span of segments, or a set where one span cannot say it. certain: False when they are at most these."""
+
+    low: int
+    high: int
+    mask: int | None = None
+    certain: bool = True
+
+    def set(self) -> int:
+        return (1 << self.high) - (1 << self.low) if self.mask is None else self.mask
+
+
+class Surroundings:
+    """What a walk asks of the host and of the whole filter."""
+
+    segments: Segments
+
+    def remote(self, match: Match, packet: Packet, stage: Stage) -> Ends | None:
+        """Return the other ends that a match names, None when it is about something else."""
+        raise NotImplementedError
+
+    def changed(self, target: Target, packet: Packet) -> tuple[Packet, bool]:
+        """Return the packet that a target makes of one, and whether it does that, and nothing else, for sure."""
+        raise NotImplementedError
+
+
+class _Entry(NamedTuple):
+    ends: Ends
+    colour: int
+    rule: Rule
+
+
+class _Step(NamedTuple):
+    """Verdicts that are applied together (`sets`: colour -> other ends), or one rule with another target (colour 0)."""
+
+    place: int
+    certain: bool
+    sets: Mapping[int, int]
+    entries: list[_Entry]
+
+
+class Hit(NamedTuple):
+    """Other ends that met a verdict. kind: accept, drop or opaque. entries: the rules, none for the policy."""
+
+    mask: int
+    kind: str
+    certain: bool
+    packet: Packet
+    chain: str
+    entries: list[_Entry]
+
+
+class _Unit(NamedTuple):
+    """Neighbouring verdicts that ask the same of all but the other end. special: who that is depends on the packet."""
+
+    matches: tuple[Match, ...]
+    certain: bool
+    special: bool
+    rules: list[Rule]
+
+
+class Program:
+    """One chain, made ready for any packet of one family and direction."""
+
+    def __init__(self, chain: Chain, turned: bool) -> None:
+        remote, port = ("destination", "source_port") if turned else ("source", "destination_port")
+        self._units: list[_Unit] = []
+        self._any: list[int] = []  # units for any port, and those for one
+        self._of_port: dict[str, list[int]] = {}
+        self._entries: dict[int, list[_Entry]] = {}
+        self._built: dict[tuple[tuple[int, bool], ...], list[_Step]] = {}
+        self._steps: dict[tuple[Packet, Stage, int], list[_Step]] = {}
+        models: dict[tuple[Match, ...], _Unit] = {}
+        last: _Unit | None = None
+        for rule in chain.rules:
+            kind = rule.target.kind
+            if kind == "continue":
+                continue
+            matches = rule.matches
+            rest = matches[1:] if matches and matches[0].field == remote else matches
+            model = models.get(rest)
+            if model is None:
+                fields = {match.field for match in rest}
+                asked = tuple(match for match in rest if match.field not in ("unknown", remote))
+                model = models[rest] = _Unit(asked, "unknown" not in fields, not SPECIAL.isdisjoint(fields), [])
+            joins = kind in _COLOURS and not model.special
+            if joins and last is model:
+                self._units[-1].rules.append(rule)
+                continue
+            last = model if joins else None
+            wanted = [match for match in model.matches if match.field == port and not match.negated]
+            if wanted and all(value.isdigit() for value in wanted[0].values):
+                for value in set(wanted[0].values):
+                    self._of_port.setdefault(value, []).append(len(self._units))
+            else:
+                self._any.append(len(self._units))
+            self._units.append(model._replace(rules=[rule]))
+
+    def steps(self, packet: Packet, stage: Stage, around: Surroundings, start: int) -> list[_Step]:
+        """Return what is left of the chain, from a place on, when all but the other end is known."""
+        found = self._steps.get((packet, stage, start))
+        if found is None:
+            found = self._steps[packet, stage, start] = self._left(packet, stage, around, start)
+        return found
+
+    def _left(self, packet: Packet, stage: Stage, around: Surroundings, start: int) -> list[_Step]:
+        places = self._any
+        if str(packet.port) in self._of_port:
+            places = sorted(places + self._of_port[str(packet.port)])
+        answers: dict[tuple[Match, ...], bool | None] = {}
+        live = []
+        shared = True
+        for place in places[bisect_left(places, start) :] if start else places:
+            unit = self._units[place]
+            if unit.matches in answers:
+                answer = answers[unit.matches]
+            else:
+                answer = answers[unit.matches] = _answer(unit.matches, packet, stage, around)
+            if answer is not False:
+                live.append((place, unit.certain and answer is True))
+                shared = shared and not unit.special
+        if not shared:
+            return self._put_together(live, packet, stage, around)
+        key = tuple(live)
+        if key not in self._built:
+            self._built[key] = self._put_together(live, packet, stage, around)
+        return self._built[key]
+
+    def _put_together(self, live: list[tuple[int, bool]], packet: Packet, stage: Stage, around: Surroundings) -> list[_Step]:
+        steps: list[_Step] = []
+        together: list[_Entry] = []
+        first, sure = 0, True
+        for place, certain in [*live, (-1, True)]:
+            unit = self._units[place] if place >= 0 else None
+            entries = self._of(place, packet, stage, around) if unit else []
+            certain = certain and all(entry.ends.certain for entry in entries[:1] if unit and unit.special)
+            verdict = bool(entries) and entries[0].colour > 0
+            if together and (place < 0 or (entries and (not verdict or certain != sure))):
+                steps.append(_Step(first, sure, _painted(together, sure, around.segments), together))
+                together = []
+            if verdict:
+                if not together:
+                    first, sure = place, certain
+                together = together + entries if together else entries
+            elif entries:
+                steps.append(_Step(place, certain, {0: entries[0].ends.set()}, entries))
+        return steps
+
+    def _of(self, place: int, packet: Packet, stage: Stage, around: Surroundings) -> list[_Entry]:
+        unit = self._units[place]
+        entries = None if unit.special else self._entries.get(place)
+        if entries is None:
+            entries = []
+            everyone = Ends(0, around.segments.count)
+            for rule in unit.rules:
+                named = [ends for match in rule.matches if (ends := around.remote(match, packet, stage)) is not None]
+                ends = everyone if not named else named[0]
+                for more in named[1:]:
+                    ends = Ends(0, 0, ends.set() & more.set(), ends.certain and more.certain)
+                if ends.low < ends.high or ends.mask:
+                    entries.append(_Entry(ends, _COLOURS.get(rule.target.kind, 0), rule))
+            if not unit.special:
+                self._entries[place] = entries
+        return entries
+
+
+def _answer(matches: tuple[Match, ...], packet: Packet, stage: Stage, around: Surroundings) -> bool | None:
+    answer: bool | None = True
+    for match in matches:
+        if match.field in SPECIAL and around.remote(match, packet, stage) is not None:
+            continue
+        held = holds(match, packet, stage)
+        if held is False:
+            return False
+        answer = answer if held else None
+    return answer
+
+
+def _painted(entries: list[_Entry], certain: bool, segments: Segments) -> Mapping[int, int]:
+    """Return who meets which verdict; where one is not certain, others may be met as well."""
+    if len(entries) == 1:
+        return {entries[0].colour: entries[0].ends.set()}
+    found: dict[int, int] = {}
+    if len(entries) < 8 or any(entry.ends.mask is not None for entry in entries):
+        taken = 0
+        for ends, colour, _rule in entries:
+            mask = ends.set() & ~taken
+            found[colour] = found.get(colour, 0) | mask
+            taken |= mask if certain else 0
+        return found
+    spans = [(ends.low, ends.high, colour) for ends, colour, _rule in entries]
+    if certain:
+        return segments.painted(spans)
+    for colour in {colour for _low, _high, colour in spans}:
+        found.update(segments.painted(span for span in spans if span[2] == colour))
+    return found
+
+
+class Walk:
+    """One base chain. After `run`, `passed` says which packets may go on, and `may_drop` who may not."""
+
+    def __init__(self, table: Table, chain: Chain, stage: Stage, around: Surroundings, programs: dict[str, Program]) -> None:
+        self.table, self.chain, self.stage = table, chain, stage
+        self.passed: dict[Packet, int] = {}
+        self.may_drop = 0
+        self.hits: list[Hit] = []
+        self._around, self._programs, self._turns = around, programs, 0
+
+    def run(self, packets: Mapping[Packet, int]) -> None:
+        policy = self.chain.policy or "accept"
+        for packet, mask in packets.items():
+            for fallen, rest in self._chain(self.chain.name, packet, mask, True, 0, 0).items():
+                self._meet(rest, policy, True, fallen, self.chain.name, [])
+
+    def _meet(self, mask: int, kind: str, certain: bool, packet: Packet, chain: str, entries: list[_Entry]) -> None:
+        if not mask:
+            return
+        if kind != "drop":
+            self.passed[packet] = self.passed.get(packet, 0) | mask
+        if kind != "accept":
+            self.may_drop |= mask
+        self.hits.append(Hit(mask, kind, certain, packet, chain, entries))
+
+    def _chain(self, name: str, packet: Packet, may: int, sure: bool, depth: int, start: int) -> dict[Packet, int]:
+        """Walk one chain from a place on with those who may be there; return who may fall out at its end, and as what."""
+        out: dict[Packet, int] = {}
+        if name not in self._programs:
+            self._programs[name] = Program(self.table.chains[name], self.stage.phase == "reply")
+        for step in self._programs[name].steps(packet, self.stage, self._around, start):
+            if not may:
+                break
+            certain = sure and step.certain
+            if 0 not in step.sets:
+                gone = 0
+                for colour, members in step.sets.items():
+                    mask = may & members
+                    gone |= mask
+                    if colour == 3:
+                        _add(out, packet, mask)
+                    else:
+                        self._meet(mask, _KINDS[colour - 1][1], certain, packet, name, step.entries)
+                may = may & ~gone if step.certain else may
+                continue
+            mask = may & step.sets[0]
+            if not mask:
+                continue
+            target = step.entries[0].rule.target
+            if target.kind in ("jump", "goto") and target.argument in self.table.chains and depth < _DEEPEST:
+                fell = self._chain(target.argument, packet, mask, certain, depth + 1, 0)
+                may = may & ~mask if step.certain else may
+                for fallen, rest in fell.items():
+                    if target.kind == "goto":
+                        _add(out, fallen, rest)
+                    elif fallen == packet:
+                        may |= rest
+                    else:
+                        _merge(out, self._chain(name, fallen, rest, certain, depth, step.place + 1))
+                continue
+            if self._change(step, packet, mask, certain, name, depth, out):
+                may &= ~mask
+        _add(out, packet, may)
+        return out
+
+    def _change(self, step: _Step, packet: Packet, mask: int, certain: bool, name: str, depth: int, out: dict[Packet, int]) -> bool:
+        """Apply a target that changes the packet, or may do anything; say whether none goes on with the packet as it was."""
+        changed, known = self._around.changed(step.entries[0].rule.target, packet)
+        if not known:
+            self._meet(mask, "opaque", False, packet, name, step.entries)
+        if changed == packet:
+            return False
+        self._turns += 1
+        if self._turns > _CHANGED:  # too many to follow: whatever it becomes, it may meet anything
+            self._meet(mask, "opaque", False, packet, name, step.entries)
+            return False
+        _merge(out, self._chain(name, changed, mask, certain and known, depth, step.place + 1))
+        return known and step.certain
+
+    def explain(self, mask: int) -> list[tuple[tuple[Decision, ...], int]]:
+        """Divide a set by what decides in this base chain; a policy that lets pass says nothing by itself."""
+        pieces = []
+        possible: list[Hit] = []
+        for hit in self.hits:
+            share = hit.mask & mask
+            if not share:
+                continue
+            if not hit.certain:
+                possible.append(hit)
+                continue
+            mask &= ~share
+            doubts = self._doubts(possible, share)
+            if hit.entries:
+                pieces += [((*doubts, decision), piece) for decision, piece in self._decisions(hit, share)]
+            else:
+                pieces.append(((*doubts, self.policy()) if doubts or hit.kind == "drop" else (), share))
+        if mask:
+            pieces.append((self._doubts(possible, mask), mask))
+        return pieces
+
+    def _doubts(self, possible: list[Hit], share: int) -> tuple[Decision, ...]:
+        return tuple(decision for hit in possible if hit.mask & share for decision, _piece in self._decisions(hit, hit.mask & share))
+
+    def _decisions(self, hit: Hit, share: int) -> list[tuple[Decision, int]]:
+        """Divide a set by the rules of one hit. Beyond the first few rules the rest is told by the first of them."""
+        if not hit.entries:
+            return [(self.policy(), share)]
+        found: list[tuple[Decision, int]] = []
+        bits = bin(share)[:1:-1] if len(hit.entries) > 1 else ""
+        for ends, colour, rule in hit.entries:
+            if (colour, hit.kind) not in _KINDS and colour:
+                continue
+            if bits and ends.mask is None and ends.high - ends.low == 1 and bits[ends.low : ends.high] != "1":
+                continue
+            piece = share & ends.set() if len(hit.entries) > 1 else share
+            if piece and len(found) == _NAMED:
+                found.append((self._decision(hit.chain, rule, f"{rule.text}, and rules after it"), share))
+                break
+            if piece:
+                found.append((self._decision(hit.chain, rule, rule.text), piece))
+                share &= ~piece if hit.certain else share
+        return found
+
+    def policy(self) -> Decision:
+        text = f"policy {(self.chain.policy or 'accept').upper()}"
+        return Decision(self.table.backend, self.table.family, self.table.name, self.chain.name, 0, text)
+
+    def _decision(self, chain: str, rule: Rule, text: str) -> Decision:
+        return Decision(self.table.backend, self.table.family, self.table.name, chain, rule.number, text, rule.handle)
+
+
+def _add(packets: dict[Packet, int], packet: Packet, mask: int) -> None:
+    if mask:
+        packets[packet] = packets.get(packet, 0) | mask
+
+
+def _merge(packets: dict[Packet, int], more: Mapping[Packet, int]) -> None:
+    for packet, mask in more.items():
+        _add(packets, packet, mask)
