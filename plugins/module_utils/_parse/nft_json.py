@@ -117,6 +117,8 @@ def _items(text: str, source: str) -> list[tuple[str, dict[str, Any]]]:
         data = json.loads(text)
     except json.JSONDecodeError as error:
         raise ParseError(source, error.lineno, f"not JSON: {error.msg}", text[:80]) from None
+    except ValueError as error:  # a number of more digits than Python reads
+        raise ParseError(source, 1, f"not JSON of nft: {error}", text[:80]) from None
     listed = data.get("nftables") if isinstance(data, dict) else None
     if not isinstance(listed, list):
         raise ParseError(source, 1, "JSON, but not of nft", text[:80])
@@ -187,9 +189,10 @@ class _Reader:
         if "hook" not in item:
             return Chain(name, ())
         hook, policy, priority = item["hook"], item.get("policy", "accept"), item.get("prio", 0)
-        if hook not in _HOOKS or policy not in ("accept", "drop") or not isinstance(priority, int):
+        given = item.get("dev", [])
+        understood = hook in _HOOKS and policy in ("accept", "drop") and isinstance(priority, int) and isinstance(given, (str, list))
+        if not understood:
             raise ParseError(self.source, 1, f"base chain {name} is not understood", json.dumps(item)[:200])
-        given = item.get("dev", ())
         devices = (given,) if isinstance(given, str) else tuple(map(str, given))
         devices = devices or self.spoken.devices.get((family, table, name), ())  # nft 1.0.6 leaves a list of them out
         if hook in ("ingress", "egress") and not devices:
@@ -200,12 +203,13 @@ class _Reader:
     def _set(self, item: dict[str, Any], family: str, table: str, changing: bool) -> None:
         name, flags = self._text(item, "name"), item.get("flags") or []
         elements = item.get("elem") or []
-        static = not changing and "timeout" not in item and isinstance(elements, list)
+        known = isinstance(elements, list)
+        static = not changing and "timeout" not in item and known
         static = static and not {"timeout", "dynamic", "eval"} & set(map(str, flags if isinstance(flags, list) else [flags]))
         if static:
             self.elements[family, table, name] = elements
         kind = item.get("type")
-        entries = tuple(value if isinstance(value, str) else _spelled(value) for value in map(_spell_element, elements))
+        entries = tuple(value if isinstance(value, str) else _spelled(value) for value in map(_spell_element, elements if known else []))
         self.sets.setdefault((family, table), {})[name] = SetElements(
             name, kind if isinstance(kind, str) else _spelled(kind), entries, (), static
         )

@@ -9,6 +9,7 @@ import socket
 import sys
 from typing import TYPE_CHECKING
 
+from .._model.address import canonical
 from .._model.listener import Socket
 from .error import ParseError
 from .sock_diag import CONNECTIONLESS, STATES
@@ -30,6 +31,8 @@ def parse_inet(text: str, source: str, protocol: Protocol, family: str) -> list[
             peer, peer_port = _endpoint(fields[2], family)
             code = int(fields[3], 16)
             uid, inode = int(fields[7]), int(fields[9])
+            if not 0 <= code < 256:
+                raise ValueError(code)
         except (ValueError, IndexError):
             raise ParseError(source, number, "not a socket", line) from None
         state = "UNCONN" if code == 7 and protocol in (*CONNECTIONLESS, "raw") else STATES.get(code, f"STATE_{code}")
@@ -50,7 +53,10 @@ def _endpoint(field: str, family: str) -> tuple[str, int]:
     # The kernel prints the address as 32-bit words in the byte order of the machine.
     if sys.byteorder == "little":
         packed = b"".join(packed[at : at + 4][::-1] for at in range(0, len(packed), 4))
-    return socket.inet_ntop(socket.AF_INET if family == "ipv4" else socket.AF_INET6, packed), int(port, 16)
+    number = int(port, 16)
+    if not 0 <= number <= 65535:
+        raise ValueError(field)
+    return socket.inet_ntop(socket.AF_INET if family == "ipv4" else socket.AF_INET6, packed), number
 
 
 def parse_sctp(text: str, source: str) -> list[Socket]:
@@ -60,11 +66,12 @@ def parse_sctp(text: str, source: str) -> list[Socket]:
         fields = line.split()
         try:
             port, uid, inode, state = int(fields[5]), int(fields[6]), int(fields[7]), int(fields[3])
-            addresses = fields[8:]
-            families = ["ipv6" if ":" in address else "ipv4" for address in addresses]
+            addresses = [canonical(address) for address in fields[8:]]
+            if not 0 <= port <= 65535:
+                raise ValueError(port)
         except (ValueError, IndexError):
             raise ParseError(source, number, "not an SCTP endpoint", line) from None
-        for family, address in zip(families, addresses):
+        for family, address in addresses:
             sockets.append(
                 Socket(
                     "sctp", family, address, port, STATES.get(state, f"STATE_{state}"), v6only=None, uid=uid,
@@ -81,6 +88,8 @@ def parse_packet(text: str, source: str) -> list[Socket]:
         fields = line.split()
         try:
             ethertype, ifindex, uid, inode = int(fields[3], 16), int(fields[4]), int(fields[7]), int(fields[8])
+            if not 0 <= ethertype <= 65535:
+                raise ValueError(ethertype)
         except (ValueError, IndexError):
             raise ParseError(source, number, "not a packet socket", line) from None
         sockets.append(Socket("packet", "packet", "", ethertype, "UNCONN", v6only=False, ifindex=ifindex, uid=uid, inode=inode))

@@ -20,7 +20,7 @@ def protocol_name(text: str) -> str | None:
     """Return the usual name of a protocol, or its number as text; None when it is neither."""
     name = text.lower()
     known = _NAMES.get(name)
-    if known is None and name.isascii() and name.isdigit() and name == str(int(name)) and int(name) < 256:
+    if known is None and len(name) < 4 and name.isascii() and name.isdigit() and name == str(int(name)) and int(name) < 256:
         known = name
     if known is None:
         try:

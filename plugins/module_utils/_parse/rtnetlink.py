@@ -176,6 +176,8 @@ def _u32(value: bytes | None) -> int:
 
 
 def _address(family: int, value: bytes | None) -> str:
+    if family not in _FAMILIES:
+        raise NetlinkError(errno.EBADMSG, f"an address of family {family}")
     size = 4 if family == socket.AF_INET else 16
     if value is not None and len(value) != size:
         raise NetlinkError(errno.EBADMSG, f"an address of {len(value)} bytes")

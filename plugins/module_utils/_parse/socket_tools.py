@@ -19,11 +19,12 @@ _SS_PROTOCOLS: dict[str, Protocol] = {"tcp": "tcp", "udp": "udp", "sctp": "sctp"
 _SOCKSTAT_PROTOCOLS: dict[str, Protocol] = {"tcp": "tcp", "udp": "udp", "sctp": "sctp", "udpl": "udplite"}
 _SS_STATES = {"ESTAB": "ESTABLISHED", "SYN-SENT": "SYN_SENT", "SYN-RECV": "SYN_RECV", "TIME-WAIT": "TIME_WAIT"}
 _SS_STATES.update({"FIN-WAIT-1": "FIN_WAIT1", "FIN-WAIT-2": "FIN_WAIT2", "CLOSE-WAIT": "CLOSE_WAIT", "LAST-ACK": "LAST_ACK"})
-_SS_USER = re.compile(r'\("((?:[^"\\]|\\.)*)",pid=(\d+),fd=\d+\)')
-_SS_DETAIL = re.compile(r"\b(uid|ino|v6only):(\d+)")
+_SS_USER = re.compile(r'\("((?:[^"\\]|\\.)*)",pid=([0-9]{1,10}),fd=[0-9]+\)')
+_SS_DETAIL = re.compile(r"\b(uid|ino|v6only):([0-9]{1,20})\b")
 _NETSTAT = re.compile(r"(tcp6?|udp6?)\s+\d+\s+\d+\s+(\S+)\s+(\S+)\s*(.*)")
 _CUT = 22  # the widest endpoint that net-tools prints without -W; a longer one loses its end and may look like another address
-_LSOF = re.compile(r"(\S+)\s+(\d+)\s+(\S+)\s+\S+\s+(IPv[46])\s+\S+\s+\S+\s+(TCP|UDP)\s+(\S+)(?:\s+\((\w+)\))?$")
+_PID = re.compile(r"[0-9]{1,10}")
+_LSOF = re.compile(r"(\S+)\s+([0-9]{1,10})\s+(\S+)\s+\S+\s+(IPv[46])\s+\S+\s+\S+\s+(TCP|UDP)\s+(\S+)(?:\s+\((\w+)\))?$")
 
 
 def parse_ss(text: str, source: str = "ss") -> list[Socket]:
@@ -84,7 +85,7 @@ def parse_netstat(text: str, source: str = "netstat", wide: bool = True) -> list
         if words and re.fullmatch(r"[A-Z_]+[12]?", words[0]):
             state, words = words[0], words[1:] and words[1].split(None, 1)
         pid, slash, process = " ".join(words).partition("/")
-        known = bool(slash) and pid.isdigit()
+        known = bool(slash) and _PID.fullmatch(pid) is not None
         sockets.append(
             Socket(
                 protocol, family, address, port, state or "LISTEN", peer, peer_port,
@@ -134,7 +135,7 @@ def parse_sockstat(text: str, source: str = "sockstat") -> list[Socket]:
         family = "ipv4" if fields[4].endswith("4") and not fields[4].endswith("46") else "ipv6"
         _f, address, port, zone = _endpoint(fields[5], source, number, line, starred=family)
         state = "LISTEN" if protocol in ("tcp", "sctp") else "UNCONN"
-        pids = (int(fields[2]),) if fields[2].isdigit() else ()
+        pids = (int(fields[2]),) if _PID.fullmatch(fields[2]) else ()
         row = _of_bsd(protocol, family, address, port, state, zone, pids, fields[1] if pids else None, "", 0)
         if family == "ipv6":
             dual = fields[4].endswith("46")
@@ -170,6 +171,9 @@ def _endpoint(field: str, source: str, number: int, line: str, starred: str) -> 
         address = f"::ffff:{address}"  # netstat and lsof print an IPv4-mapped address as IPv4
     try:
         family, text = canonical(address)
-        return family, text, 0 if port == "*" else int(port), zone or None
+        number_of_port = 0 if port == "*" else int(port)
+        if not 0 <= number_of_port <= 65535:
+            raise ValueError(port)
     except ValueError:
         raise ParseError(source, number, "not an address and port", line) from None
+    return family, text, number_of_port, zone or None
