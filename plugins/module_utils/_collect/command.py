@@ -7,9 +7,21 @@ from __future__ import annotations
 
 from contextlib import suppress
 from subprocess import TimeoutExpired
-from typing import Any, Callable, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 from .._model.gap import Gap
+
+if TYPE_CHECKING:
+    from typing import Any, Callable, Protocol
+
+    # A runner takes argv and returns an Output, or a Gap when the tool is absent or hung.
+    Runner = Callable[[list[str]], "Output | Gap"]
+
+    class _Module(Protocol):
+        def run_command(self, args: list[str], **options: Any) -> tuple[int, str, str]: ...
+
+        def get_bin_path(self, arg: str, opt_dirs: list[str] | None = None) -> str | None: ...
+
 
 SECONDS = 10
 _KILLED_BY_TIMEOUT = (124, 137, -9)  # timeout(1): 124 after TERM, 137 after KILL; -9 when KILL hit timeout itself
@@ -19,16 +31,6 @@ class Output(NamedTuple):
     status: int
     stdout: str
     stderr: str
-
-
-# A runner takes argv and returns an Output, or a Gap when the tool is absent or hung.
-Runner = Callable[[list[str]], "Output | Gap"]
-
-
-class _Module(Protocol):
-    def run_command(self, args: list[str], **options: Any) -> tuple[int, str, str]: ...
-
-    def get_bin_path(self, arg: str, opt_dirs: list[str] | None = None) -> str | None: ...
 
 
 def runner(module: _Module, seconds: int = SECONDS) -> Runner:

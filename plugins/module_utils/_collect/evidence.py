@@ -5,14 +5,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from .._model.evidence import Evidence
 from .._model.gap import Gap
-from .command import Runner
 from .files import read_text
 from .firewall import collect_ruleset
 from .host_network import collect_network
-from .listeners import Listeners
 from .netlink import dump
+
+if TYPE_CHECKING:
+    from .command import Runner
+    from .listeners import Listeners
 
 
 def gather(run: Runner, found: Listeners) -> Evidence:

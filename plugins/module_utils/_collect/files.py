@@ -5,10 +5,13 @@
 
 from __future__ import annotations
 
-from typing import Callable
+from typing import TYPE_CHECKING
 
-# A reader takes a path and returns the file's text. Raises OSError.
-Read = Callable[[str], str]
+if TYPE_CHECKING:
+    from typing import Callable
+
+    # A reader takes a path and returns the file's text. Raises OSError.
+    Read = Callable[[str], str]
 
 
 def read_text(path: str) -> str:

@@ -9,14 +9,25 @@ import errno
 import os
 import platform
 import struct
-from collections.abc import Iterable
-from typing import Callable, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from .._model.gap import Gap
-from .._model.host import HostNetwork, Interface
+from .._model.host import HostNetwork
 from .._parse import rtnetlink
-from .files import Read, read_text
-from .netlink import Dump, dump
+from .files import read_text
+from .netlink import dump
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Callable
+
+    from .._model.host import Interface
+    from .files import Read
+    from .netlink import Dump
+
+    # A counter takes an attach type and a target (a file descriptor or an interface index) and returns how many programs
+    # are attached. Raises OSError.
+    Count = Callable[[int, int], int]
 
 _ROUTES = 65536  # a router on the internet has a million
 _INTERFACE_SYSCTLS = ("route_localnet", "rp_filter", "accept_local")
@@ -33,10 +44,6 @@ _OPTIONAL = ("net/bridge/bridge-nf-call-iptables", "net/bridge/bridge-nf-call-ip
 _BPF = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "loongarch64": 280, "ppc64le": 361, "ppc64": 361, "s390x": 351}
 _UNKNOWN_PLACE = (errno.EINVAL, errno.ENOSYS, errno.ENOENT)  # an older kernel, or one without BPF
 _PROG_QUERY, _SK_LOOKUP, _TCX_INGRESS = 16, 36, 46
-
-# A counter takes an attach type and a target (a file descriptor or an interface index) and returns how many programs
-# are attached. Raises OSError.
-Count = Callable[[int, int], int]
 
 
 class _Programs(NamedTuple):

@@ -8,17 +8,20 @@ from __future__ import annotations
 import errno
 import socket
 from contextlib import suppress
-from typing import Callable
+from typing import TYPE_CHECKING
 
-from .._parse.netlink import NLM_F_DUMP_INTR, NLMSG_DONE, messages, request
+from .._parse import netlink as framing
+
+if TYPE_CHECKING:
+    from typing import Callable
+
+    # A dump takes (netlink protocol, message type, payload) and returns the payloads of the answer.
+    Dump = Callable[[int, int, bytes], "list[bytes]"]
 
 SECONDS = 5.0
 _BUFFER = 1 << 20
 _ATTEMPTS = 3
 _SOL_NETLINK, _NETLINK_GET_STRICT_CHK = 270, 12  # linux/netlink.h: the kernel honours the filters of a route dump
-
-# A dump takes (netlink protocol, message type, payload) and returns the payloads of the answer.
-Dump = Callable[[int, int, bytes], "list[bytes]"]
 
 
 def dump(protocol: int, kind: int, payload: bytes) -> list[bytes]:
@@ -46,10 +49,10 @@ def _dump_once(protocol: int, kind: int, payload: bytes) -> tuple[list[bytes], b
             with suppress(OSError):  # a kernel before 4.20 gives more, and the caller filters
                 netlink.setsockopt(_SOL_NETLINK, _NETLINK_GET_STRICT_CHK, 1)
         netlink.bind((0, 0))
-        netlink.send(request(kind, payload))
+        netlink.send(framing.request(kind, payload))
         while True:
-            for message_kind, flags, body in messages(netlink.recv(_BUFFER)):
-                interrupted = interrupted or bool(flags & NLM_F_DUMP_INTR)
-                if message_kind == NLMSG_DONE:
+            for message_kind, flags, body in framing.messages(netlink.recv(_BUFFER)):
+                interrupted = interrupted or bool(flags & framing.NLM_F_DUMP_INTR)
+                if message_kind == framing.NLMSG_DONE:
                     return answer, interrupted
                 answer.append(body)

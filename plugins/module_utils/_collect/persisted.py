@@ -10,14 +10,17 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from functools import partial
-from typing import Any, Callable, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Callable, Literal, NamedTuple
 
 from .._model.firewall import Firewall
 from .._model.gap import Gap
 from .._model.ruleset import Chain, Rule, Table
 from .._parse.error import ParseError
-from .command import Runner, succeeded
+from .command import succeeded
 from .files import read_text
+
+if TYPE_CHECKING:
+    from .command import Runner
 
 _DIFFERENCES = 200
 # manager: how its chains begin, the tables that are its own, its units

@@ -11,10 +11,14 @@ import time
 from typing import NamedTuple
 
 _COMMAND_BYTES = 4096
-_CONTAINER = re.compile(r"/(?:libpod/)?(?P<engine>docker|libpod|crio|cri-containerd|nerdctl)[-/](?:conmon-)?(?P<id>[0-9a-f]{64})")
-_LXC = re.compile(r"/lxc(?:\.payload\.|/)(?P<id>[^/]+)")
-_MACHINE = re.compile(r"/machine-(?P<id>[^/]+)\.scope")
-_KUBERNETES = re.compile(r"/kubepods[^/]*/.*?(?P<id>[0-9a-f]{64})")
+_ID = 64  # hexadecimal digits of the id that most engines give
+# Compiled where a path may match: most paths are of no container.
+_CONTAINERS = (
+    (r"/kubepods[^/]*/.*?(?P<id>[0-9a-f]{64})", "kubernetes"),
+    (r"/(?:libpod/)?(?P<engine>docker|libpod|crio|cri-containerd|nerdctl)[-/](?:conmon-)?(?P<id>[0-9a-f]{64})", ""),
+    (r"/lxc(?:\.payload\.|/)(?P<id>[^/]+)", "lxc"),
+    (r"/machine-(?P<id>[^/]+)\.scope", "systemd-nspawn"),
+)
 _ENGINES = {"libpod": "podman", "crio": "cri-o", "cri-containerd": "containerd"}
 
 
@@ -135,16 +139,13 @@ def unit_of(cgroup: str) -> str | None:
 
 def container_of(cgroup: str) -> dict[str, str] | None:
     """Return {"engine": ..., "id": ...} when the cgroup path names a container."""
-    found = _KUBERNETES.search(cgroup)
-    if found:
-        return {"engine": "kubernetes", "id": found["id"]}
-    found = _CONTAINER.search(cgroup)
-    if found:
-        return {"engine": _ENGINES.get(found["engine"], found["engine"]), "id": found["id"]}
-    for pattern, engine in ((_LXC, "lxc"), (_MACHINE, "systemd-nspawn")):
-        found = pattern.search(cgroup)
+    if len(cgroup) < _ID and "/lxc" not in cgroup and "/machine-" not in cgroup:
+        return None
+    for pattern, engine in _CONTAINERS:
+        found = re.search(pattern, cgroup)
         if found:
-            return {"engine": engine, "id": found["id"]}
+            name = engine or found["engine"]
+            return {"engine": _ENGINES.get(name, name), "id": found["id"]}
     return None
 
 

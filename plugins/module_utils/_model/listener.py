@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from .gap import Gap
     from .vocabulary import Protocol, Scope
 
 
@@ -42,6 +43,14 @@ class Socket(NamedTuple):
     pids: tuple[int, ...] = ()
     process: str | None = None
     unknowns: tuple[str, ...] = ()
+
+
+class Sockets(NamedTuple):
+    """What one source, or several, told. source: netlink, proc, ss, netstat, lsof, sockstat, or several joined by +."""
+
+    sockets: list[Socket]
+    source: str
+    gaps: list[Gap]
 
 
 class Listener(NamedTuple):
