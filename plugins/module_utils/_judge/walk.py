@@ -250,12 +250,17 @@ class Walk:
     def run(self, packets: Mapping[Packet, int]) -> None:
         policy = self.chain.policy or "accept"
         for packet, mask in packets.items():
+            if self.chain.type == "nat" and packet.tracked is False:
+                _add(self.passed, packet, mask)
+                continue
             for fallen, rest in self._chain(self.chain.name, packet, mask, True, 0, 0).items():
                 self._meet(rest, policy, True, fallen, self.chain.name, [])
 
     def _meet(self, mask: int, kind: str, certain: bool, packet: Packet, chain: str, entries: list[_Entry]) -> None:
         if not mask:
             return
+        if kind == "drop" and self.chain.type == "nat":  # only packets that are tracked enter, and nothing may ask for tracking
+            kind, certain = "opaque", False
         if kind != "drop":
             self.passed[packet] = self.passed.get(packet, 0) | mask
         if kind != "accept":
