@@ -63,6 +63,13 @@ class Filter:
             side = self._families[packet.family] = _Side(self, packet.family)
         return side.reach(packet._replace(mark=None) if self.marked else packet)
 
+    def through(self, packet: Packet, chain: str, phase: Phase = "new") -> list[Part]:
+        """Divide all sources by one hook (INPUT, FORWARD: every base chain of it), or by one chain of any table.
+
+        A packet that falls out of a user chain is `maybe`. Raises KeyError where no table of the family has the chain.
+        """
+        return _Side(self, packet.family).through(packet, chain, phase)
+
 
 class _Side(Surroundings):
     """The filter for one address family."""
@@ -94,6 +101,9 @@ class _Side(Surroundings):
 
     def remote(self, match: Match, packet: Packet, stage: Stage) -> Ends | None:
         turned = stage.phase == "reply"
+        if match.field == "source" and not turned and not match.negated and len(match.values) == 1:
+            named = self._range(match.values[0])
+            return Ends(*self.segments.span(*named)) if named else Ends(0, 0, 0)
         if match.field == "set":
             name, _space, dimensions = match.values[0].partition(" ")
             elements = self._sets.get(name)
@@ -150,6 +160,29 @@ class _Side(Surroundings):
         parts += self._explained("accepted", arrived & ~may_drop, walks)
         return parts + self._explained("maybe", arrived & may_drop, walks)
 
+    def through(self, packet: Packet, chain: str, phase: Phase) -> list[Part]:
+        found = [(table, one) for table in self._tables for one in table.chains.values() if (one.hook or "") == chain.lower()]
+        found = found or [(table, table.chains[chain]) for table in self._tables if chain in table.chains]
+        if not found:
+            raise KeyError(chain)
+        packets, may_drop, walks, open_end = {packet: self.segments.everything}, 0, [], 0
+        for table, one in sorted(found, key=lambda pair: pair[1].priority or 0):
+            hook = one.hook or "forward"
+            whole = hook in ("input", "output") or table.backend != "nftables"
+            stage = Stage(phase, hook, one.priority or 0, whole, self._whole.answered, self._whole.ct_marks)
+            walk = Walk(table, one, stage, self, {})
+            walk.run(packets)
+            packets = walk.passed
+            may_drop |= walk.may_drop
+            if one.hook is None:
+                for hit in walk.hits:
+                    open_end |= 0 if hit.entries else hit.mask
+            walks.append(walk)
+        arrived = _union(packets)
+        parts = self._reasoned("dropped", self.segments.everything & ~arrived, walks)
+        parts += self._reasoned("accepted", arrived & ~may_drop & ~open_end, walks)
+        return parts + self._reasoned("maybe", arrived & (may_drop | open_end), walks)
+
     def _pass(self, packets: dict[Packet, int], phase: Phase, interface: str, walks: list[Walk]) -> tuple[dict[Packet, int], int]:
         """Send packets through every hook of a phase; return what may pass, and which sources may be dropped."""
         may_drop = 0
@@ -181,7 +214,12 @@ class _Side(Surroundings):
             return []
         if answer == "dropped":
             return [Part(answer, tuple(self.segments.ranges(mask)), ())]
-        policies = [walk.policy() for walk in walks if walk.chain.hook == "input" and walk.chain.type != "nat"]
+        return self._reasoned(answer, mask, walks)
+
+    def _reasoned(self, answer: Reach, mask: int, walks: list[Walk]) -> list[Part]:
+        if not mask:
+            return []
+        policies = [walk.policy() for walk in walks if walk.chain.hook in ("input", "forward") and walk.chain.type != "nat"]
         policies.sort(key=lambda decision: decision.table != "filter")
         pieces: dict[tuple[Decision, ...], int] = {(): mask}
         for walk in walks:

@@ -92,11 +92,15 @@ class Hit(NamedTuple):
 
 
 class _Unit(NamedTuple):
-    """Neighbouring verdicts that ask the same of all but the other end. special: who that is depends on the packet."""
+    """Neighbouring verdicts that ask the same of all but the other end. special: who that is depends on the packet.
+
+    simple: only the first match of a rule is about the other end.
+    """
 
     matches: tuple[Match, ...]
     certain: bool
     special: bool
+    simple: bool
     rules: list[Rule]
 
 
@@ -123,7 +127,8 @@ class Program:
             if model is None:
                 fields = {match.field for match in rest}
                 asked = tuple(match for match in rest if match.field not in ("unknown", remote))
-                model = models[rest] = _Unit(asked, "unknown" not in fields, not SPECIAL.isdisjoint(fields), [])
+                special = not SPECIAL.isdisjoint(fields)
+                model = models[rest] = _Unit(asked, "unknown" not in fields, special, not special and remote not in fields, [])
             joins = kind in _COLOURS and not model.special
             if joins and last is model:
                 self._units[-1].rules.append(rule)
@@ -194,7 +199,8 @@ class Program:
             entries = []
             everyone = Ends(0, around.segments.count)
             for rule in unit.rules:
-                named = [ends for match in rule.matches if (ends := around.remote(match, packet, stage)) is not None]
+                matches = rule.matches[:1] if unit.simple else rule.matches
+                named = [ends for match in matches if (ends := around.remote(match, packet, stage)) is not None]
                 ends = everyone if not named else named[0]
                 for more in named[1:]:
                     ends = Ends(0, 0, ends.set() & more.set(), ends.certain and more.certain)
