@@ -54,5 +54,6 @@ def _dump_once(protocol: int, kind: int, payload: bytes) -> tuple[list[bytes], b
             for message_kind, flags, body in framing.messages(netlink.recv(_BUFFER)):
                 interrupted = interrupted or bool(flags & framing.NLM_F_DUMP_INTR)
                 if message_kind == framing.NLMSG_DONE:
+                    framing.end(body)
                     return answer, interrupted
                 answer.append(body)

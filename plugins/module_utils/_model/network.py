@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .vocabulary import Family
 
 BITS = {"ipv4": 32, "ipv6": 128}
+_LENGTHS = frozenset(map(str, range(129)))  # nothing else: iptables reads 010 as octal
 
 
 class Range(NamedTuple):
@@ -67,7 +68,7 @@ def _number(address: str, text: str) -> tuple[Family, int]:
 
 def _prefix_length(family: Family, mask: str, text: str) -> int:
     bits = BITS[family]
-    if mask.isascii() and mask.isdigit() and int(mask) <= bits:
+    if mask in _LENGTHS and int(mask) <= bits:
         return int(mask)
     try:
         mask_family, value = _number(mask, text)

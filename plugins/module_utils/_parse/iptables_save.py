@@ -198,7 +198,7 @@ class _Section:
         try:
             if command in ("-I", "--insert"):
                 position, _space, others = rest.lstrip().partition(" ")
-                numbered = position.isascii() and position.isdigit()
+                numbered = position.isascii() and position.isdigit() and len(position) < 10
                 place, rest = (min(int(position) - 1, place), others) if numbered else (0, rest)
             elif command not in ("-A", "--append"):
                 raise _Unparsable(f"{command} is not supported")
@@ -336,7 +336,7 @@ class _Options:
         except (OSError, ValueError):
             pass
         else:
-            if slash and length.isascii() and length.isdigit() and int(length) <= self.bits:
+            if slash and length.isascii() and length.isdigit() and length[0] != "0" and len(length) < 4 and int(length) <= self.bits:
                 return tuple.__new__(Match, (field, (value,), negated, text))
         try:
             values = tuple(self._network(part) for part in value.split(","))

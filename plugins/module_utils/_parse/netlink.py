@@ -47,6 +47,13 @@ def messages(data: bytes) -> Iterator[tuple[int, int, bytes]]:
         position += (length + 3) & ~3
 
 
+def end(payload: bytes) -> None:
+    """Read NLMSG_DONE. Raises NetlinkError when the kernel broke the dump off; ENOENT is a protocol that it does not have."""
+    code = -struct.unpack_from("=i", payload)[0] if len(payload) >= 4 else 0
+    if code > 0 and code != errno.ENOENT:
+        raise NetlinkError(code, os.strerror(code))
+
+
 def attributes(data: bytes, position: int = 0) -> dict[int, bytes]:
     """Return {type: value} of the attributes from `position` on; a type that comes twice keeps its last value.
 

@@ -357,3 +357,14 @@ def test_any_text_is_read_or_refused(text):
     assert kept >= commands or joined  # no rule is lost but inside quotes
     assert [table_from_dict(table_to_dict(table)) for table in tables] == tables
     assert all(gap.text and len(gap.text) <= 500 for gap in gaps)
+
+
+@pytest.mark.parametrize("words", ["-A INPUT -s 192.0.2.4/{} -j DROP", "-I INPUT {} -j DROP"])
+def test_a_number_without_end_is_no_number(words):
+    found, gaps = parse(f"*filter\n:INPUT ACCEPT [0:0]\n{words.format('1' * 5000)}\nCOMMIT\n", "test", "iptables-nft", "ip")
+    assert gaps or found[0].chains["INPUT"].rules[0].matches[0].field == "unknown"
+
+
+def test_a_length_that_iptables_reads_as_octal_is_unknown():
+    found, _gaps = parse("*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -s 10.0.0.0/010 -j ACCEPT\nCOMMIT\n", "test", "iptables-nft", "ip")
+    assert [match.field for match in found[0].chains["INPUT"].rules[0].matches] == ["unknown"]
