@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from .._model.vocabulary import Family
 
 _NUMBERS = {"tcp": "6", "udp": "17", "udplite": "136", "sctp": "132", "dccp": "33"}
-_CONNTRACK = -200  # NF_IP_PRI_CONNTRACK: the priority at which packets are tracked
+CONNTRACK = -200  # NF_IP_PRICONNTRACK: the priority at which packets are tracked
 # What is fixed in the first packet of a TCP connection, in the first answer and in those that follow; the rest is chosen.
 _FLAGS: dict[str, dict[str, bool]] = {
     "new": {"syn": True, "ack": False, "rst": False, "fin": False},
@@ -117,18 +117,18 @@ def _holds(field: str, values: tuple[str, ...], packet: Packet, stage: Stage) ->
     if field == "mark":
         return _marked(values, packet.mark)
     if field == "ct_mark":
-        return None if stage.ct_marks or not packet.tracked or _early(stage) else _marked(values, 0)
+        return None if stage.ct_marks or not packet.tracked or early(stage) else _marked(values, 0)
     if field == "ct_original_port":
-        return None if _early(stage) or not packet.tracked else _port(values, (packet.origin or packet[2:4])[1])
+        return None if early(stage) or not packet.tracked else _port(values, (packet.origin or packet[2:4])[1])
     if field == "ct_original_destination":
         original = (packet.origin or packet[2:4])[0]
-        if original is None or _early(stage) or not packet.tracked:
+        if original is None or early(stage) or not packet.tracked:
             return None
         found = [network_range(value) for value in values]
         return all(entry.family == packet.family for entry in found) and any(entry.first <= original <= entry.last for entry in found)
     if field == "ct_direction":
         direction = "REPLY" if stage.phase == "reply" else "ORIGINAL"
-        return None if _early(stage) or not packet.tracked else direction in values
+        return None if early(stage) or not packet.tracked else direction in values
     if field == "destination_type":
         # The kernel's tables do not agree on what an IPv6 group or anycast address is.
         return packet.cast in values if packet.cast == "LOCAL" or (packet.family == "ipv4" and packet.cast != "FOREIGN") else None
@@ -139,8 +139,9 @@ def _holds(field: str, values: tuple[str, ...], packet: Packet, stage: Stage) ->
     return None  # unknown, source_type
 
 
-def _early(stage: Stage) -> bool:
-    return stage.hook in ("ingress", "prerouting", "output") and stage.priority <= _CONNTRACK
+def early(stage: Stage) -> bool:
+    """Say whether connection tracking has not seen the packet, or has it just now."""
+    return stage.hook in ("ingress", "prerouting", "output") and stage.priority <= CONNTRACK
 
 
 def _interface(field: str, values: tuple[str, ...], packet: Packet, stage: Stage) -> bool | None:
@@ -160,7 +161,7 @@ def _interface(field: str, values: tuple[str, ...], packet: Packet, stage: Stage
 
 def _state(values: tuple[str, ...], packet: Packet, stage: Stage) -> bool | None:
     if "DNAT" in values or "SNAT" in values:  # bits of their own beside the state
-        if "DNAT" in values and packet.origin and packet.tracked and not _early(stage):
+        if "DNAT" in values and packet.origin and packet.tracked and not early(stage):
             return True
         if stage.phase != "new" or not packet.tracked:
             return None
@@ -168,8 +169,8 @@ def _state(values: tuple[str, ...], packet: Packet, stage: Stage) -> bool | None
         return None
     if not packet.tracked:
         return "UNTRACKED" in values
-    if _early(stage):  # before connection tracking has seen a packet its state is INVALID: xt_conntrack.c, nft_ct.c
-        return None if stage.priority == _CONNTRACK and stage.hook != "ingress" else "INVALID" in values
+    if early(stage):  # before connection tracking has seen a packet its state is INVALID: xt_conntrack.c, nft_ct.c
+        return None if stage.priority == CONNTRACK and stage.hook != "ingress" else "INVALID" in values
     if stage.phase == "new":
         return "NEW" in values
     return "ESTABLISHED" in values if stage.answered else None

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from .._model.network import BITS, numbers
-from .condition import TURNED, Packet, Phase, Stage
+from .condition import CONNTRACK, TURNED, Packet, Phase, Stage, early
 from .segments import Segments
 from .sets import members
 from .walk import Decision, Ends, Program, Surroundings, Walk
@@ -126,9 +126,9 @@ class _Side(Surroundings):
             mask |= self.segments.mask(*bounds)
         return Ends(0, 0, self.segments.everything & ~mask if match.negated else mask)
 
-    def changed(self, target: Target, packet: Packet) -> tuple[Packet, bool]:
-        if target.kind == "notrack":
-            return packet._replace(tracked=False), True
+    def changed(self, target: Target, packet: Packet, stage: Stage) -> tuple[Packet, bool]:
+        if target.kind == "notrack":  # of a packet that is tracked already it takes nothing away: nft_ct.c
+            return packet._replace(tracked=False if early(stage) and stage.priority != CONNTRACK else None), True
         if target.kind != "mark":  # a rewritten packet, and what cannot be told, may end anywhere
             return packet._replace(mark=None), False
         value, _slash, bits = target.argument.partition("/")

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _COLOURS = {"accept": 1, "snat": 1, "drop": 2, "return": 3}  # snat ends its chain, and the packet goes on
 _KINDS = ((1, "accept"), (2, "drop"))
 _DEEPEST = 64  # calls within calls; nf_tables allows 16
+_CALLS = 20_000  # of chains in one walk; chains that call each other twice would make it endless
 _CHANGED = 64  # packets that one walk may turn into
 _NAMED = 16  # rules that one verdict names one by one
 SPECIAL = frozenset(("set", "out_interface", "source_type", "destination_type"))  # may be about the other end
@@ -60,7 +61,7 @@ class Surroundings:
         """Return the other ends that a match names, None when it is about something else."""
         raise NotImplementedError
 
-    def changed(self, target: Target, packet: Packet) -> tuple[Packet, bool]:
+    def changed(self, target: Target, packet: Packet, stage: Stage) -> tuple[Packet, bool]:
         """Return the packet that a target makes of one, and whether it does that, and nothing else, for sure."""
         raise NotImplementedError
 
@@ -251,7 +252,7 @@ class Walk:
         self.passed: dict[Packet, int] = {}
         self.may_drop = 0
         self.hits: list[Hit] = []
-        self._around, self._programs, self._turns = around, programs, 0
+        self._around, self._programs, self._turns, self._calls = around, programs, 0, 0
 
     def run(self, packets: Mapping[Packet, int]) -> None:
         policy = self.chain.policy or "accept"
@@ -297,7 +298,8 @@ class Walk:
             if not mask:
                 continue
             target = step.entries[0].rule.target
-            if target.kind in ("jump", "goto") and target.argument in self.table.chains and depth < _DEEPEST:
+            self._calls += 1
+            if target.kind in ("jump", "goto") and target.argument in self.table.chains and depth < _DEEPEST and self._calls < _CALLS:
                 fell = self._chain(target.argument, packet, mask, certain, depth + 1, 0)
                 may = may & ~mask if step.certain else may
                 for fallen, rest in fell.items():
@@ -315,7 +317,7 @@ class Walk:
 
     def _change(self, step: _Step, packet: Packet, mask: int, certain: bool, name: str, depth: int, out: dict[Packet, int]) -> bool:
         """Apply a target that changes the packet, or may do anything; say whether none goes on with the packet as it was."""
-        changed, known = self._around.changed(step.entries[0].rule.target, packet)
+        changed, known = self._around.changed(step.entries[0].rule.target, packet, self.stage)
         if not known:
             self._meet(mask, "opaque", False, packet, name, step.entries)
         if changed == packet:

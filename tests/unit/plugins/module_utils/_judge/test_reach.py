@@ -154,6 +154,23 @@ def test_chains_that_call_each_other_end():
     assert answer([loop])[0] == "maybe"
 
 
+def test_chains_that_call_each_other_twice_end():
+    def twice(name, other):
+        return Chain(name, tuple(Rule(number, (), Target("jump", other), f"-A {name} -j {other}") for number in (1, 2)))
+
+    base = Chain("INPUT", (Rule(1, (), Target("jump", "A"), "-A INPUT -j A"),), "filter", "input", 0, "drop")
+    assert (
+        answer([Table("ip", "filter", "iptables-nft", "test", {"INPUT": base, "A": twice("A", "B"), "B": twice("B", "A")})])[0] == "maybe"
+    )
+
+
+def test_notrack_after_tracking_takes_nothing_away():
+    untrack = Rule(1, (), Target("notrack"), "notrack")
+    new = Rule(2, (Match("ct_state", ("NEW", "ESTABLISHED"), False, "ct state new,established"),), Target("accept"), "ct state new accept")
+    base = Chain("in", (untrack, new), "filter", "input", 0, "drop")
+    assert answer([Table("inet", "t", "nftables", "test", {"in": base})])[0] == "maybe"
+
+
 def test_an_ipv4_address_in_an_inet_table_says_nothing_about_ipv6():
     match = Match("source", ("192.0.2.0/24",), True, "ip saddr != 192.0.2.0/24")
     chain = Chain("in", (Rule(1, (match,), Target("drop"), ""),), "filter", "input", 0, "accept")
