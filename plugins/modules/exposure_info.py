@@ -216,11 +216,11 @@ exposures:
           elements: str
           returned: always
         decided_by:
-          description: The rules that might decide, then the one that does; rule V(0) is the policy of a chain. Empty without a packet filter.
+          description: The rules that might decide, then the one that does; rule V(0) is the policy of a chain, C(handle) nftables' number of the rule. Empty without a packet filter.
           type: list
           elements: dict
           returned: always
-          sample: [{backend: iptables-nft, family: ip, table: filter, chain: INPUT, rule: 0, text: policy ACCEPT}]
+          sample: [{backend: iptables-nft, family: ip, table: filter, chain: INPUT, rule: 0, text: policy ACCEPT, handle: 0}]
         text:
           description: The path as a sentence.
           type: str

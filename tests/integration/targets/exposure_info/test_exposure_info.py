@@ -149,7 +149,7 @@ class Firewall(Case):
         self.assertEqual(
             path["decided_by"],
             [{"backend": "iptables-nft", "family": "ip", "table": "filter", "chain": "INPUT", "rule": 1,
-              "text": "-A INPUT -s 10.77.0.0/16 -j ACCEPT"}],
+              "text": "-A INPUT -s 10.77.0.0/16 -j ACCEPT", "handle": 0}],
         )  # fmt: skip
 
     def test_legacy_drops_beside_nft_that_accepts(self):
