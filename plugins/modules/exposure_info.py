@@ -216,7 +216,9 @@ exposures:
           elements: str
           returned: always
         decided_by:
-          description: The rules that might decide, then the one that does; rule V(0) is the policy of a chain, C(handle) nftables' number of the rule. Empty without a packet filter.
+          description:
+            - The rules that might decide, then the one that does; rule V(0) is the policy of a chain, C(handle) the number of nftables.
+            - Empty without a packet filter.
           type: list
           elements: dict
           returned: always
