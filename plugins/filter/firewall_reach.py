@@ -106,7 +106,7 @@ _value:
 """
 
 from collections.abc import Iterable
-from typing import Any, Callable
+from typing import Any, Callable, Literal
 
 from ansible.errors import AnsibleFilterError
 from ansible_collections.loopguard.loopback.plugins.module_utils._judge.condition import Packet
@@ -117,8 +117,10 @@ from ansible_collections.loopguard.loopback.plugins.module_utils._parse.error im
 
 try:
     from netaddr import IPAddress, IPRange, cidr_merge
-except ImportError:
-    cidr_merge = None
+except ImportError as error:
+    _missing: ImportError | None = error
+else:
+    _missing = None
 
 _PHASES = {"NEW": "new", "ESTABLISHED": "established"}
 
@@ -134,8 +136,8 @@ def firewall_reach(
     state: str = "NEW",
 ) -> dict[str, Any]:
     """Return accepted, maybe, dropped, decided_by and unknowns. Raises AnsibleFilterError that names the line or option."""
-    if cidr_merge is None:
-        raise AnsibleFilterError("firewall_reach: the Python library netaddr is missing on the controller")
+    if _missing:
+        raise AnsibleFilterError(f"firewall_reach: the Python library netaddr is missing on the controller: {_missing}")
     for option, value, known in (
         ("protocol", protocol, ("tcp", "udp", "udplite", "sctp", "dccp")),
         ("family", family, ("ipv4", "ipv6")),
@@ -175,8 +177,8 @@ def firewall_reach(
 
 
 def _networks(ranges: Iterable[tuple[int, int]], family: str) -> list[str]:
-    version = 4 if family == "ipv4" else 6
-    return [str(network) for network in cidr_merge([IPRange(*(IPAddress(end, version) for end in ends)) for ends in ranges])]
+    version: Literal[4, 6] = 4 if family == "ipv4" else 6
+    return [str(network) for network in cidr_merge(IPRange(IPAddress(first, version), IPAddress(last, version)) for first, last in ranges)]
 
 
 class FilterModule:

@@ -8,7 +8,6 @@ import json
 import pytest
 
 pytest.importorskip("ansible.errors")  # a filter runs on the controller
-pytest.importorskip("netaddr")
 
 from ansible.errors import AnsibleFilterError
 from ansible_collections.loopguard.loopback.plugins.filter.firewall_reach import firewall_reach
