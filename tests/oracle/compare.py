@@ -1,0 +1,177 @@
+# Copyright (c) 2026 the loopguard.loopback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the judge says of a case, what the kernel does, and the smallest ruleset on which they differ."""
+
+from __future__ import annotations
+
+import random
+from typing import NamedTuple
+
+import kernel
+from ansible_collections.loopguard.loopback.plugins.module_utils._collect.host_network import collect_network
+from ansible_collections.loopguard.loopback.plugins.module_utils._judge.reach import Filter, Packet
+from ansible_collections.loopguard.loopback.plugins.module_utils._model.network import network_range
+from cases import Case
+from lab import End, Lab, Probe, listens, set_sysctl
+
+
+class Judge:
+    """Answers of the judge for the rules that are loaded now."""
+
+    def __init__(self, firewall, host):
+        self._filter, self._host = Filter(firewall.tables, firewall.ipsets), host
+        self._parts = {}
+
+    def expected(self, probe: Probe) -> dict[End, str]:
+        """Return where a probe may arrive, and what is said of that."""
+        return {End("server", probe.destination, probe.port): self.part(probe).reach}
+
+    def part(self, probe: Probe):
+        """Return the part of the sources that the probe belongs to."""
+        return self._of(probe, self._filter.reach)
+
+    def at_input(self, probe: Probe):
+        return self._of(probe, lambda packet: self._filter.through(packet, "INPUT"))
+
+    def _of(self, probe, ask):
+        packet = Packet(probe.family, probe.protocol, number(probe.destination), probe.port, probe.client)
+        key = packet, ask.__name__
+        if key not in self._parts:
+            self._parts[key] = ask(packet)
+        source = number(probe.source)
+        parts = [part for part in self._parts[key] if any(low <= source <= high for low, high in part.sources)]
+        if len(parts) != 1:
+            raise AssertionError(f"the parts must divide the sources: {parts}")
+        return parts[0]
+
+
+def number(text: str) -> int:
+    return network_range(text).first
+
+
+class Round(NamedTuple):
+    """wrong: probe -> (what was said, what the kernel did)."""
+
+    wrong: dict[Probe, tuple[dict[End, str], End | None]]
+    said: dict[Probe, dict[End, str]]
+    heard: dict[Probe, End]
+
+
+def prepare(case: Case) -> Judge:
+    for name, value in case.settings.items():
+        set_sysctl(name, value)
+    return Judge(kernel.load(case.rulesets), collect_network())
+
+
+def compare(lab: Lab, case: Case, judge: Judge) -> Round:
+    said = {probe: judge.expected(probe) for probe in case.probes}
+    wanted = [probe for probe, ends in said.items() if promised(probe, ends)]
+    heard = lab.probe(case.probes, wanted)
+    wrong = {probe: (ends, heard.get(probe)) for probe, ends in said.items() if contradicts(probe, ends, heard.get(probe))}
+    return Round(wrong, said, heard)
+
+
+def promised(probe: Probe, ends: dict[End, str]) -> list[End]:
+    """Return where something listens that is said to be reached for sure."""
+    return [end for end, reach in ends.items() if reach == "accepted" and listens(end, probe.protocol)]
+
+
+def contradicts(probe: Probe, ends: dict[End, str], heard: End | None) -> bool:
+    if heard is None:
+        return bool(promised(probe, ends))
+    return ends.get(heard, "dropped") == "dropped" or any(end != heard for end in promised(probe, ends))
+
+
+def disagreements(lab: Lab, case: Case) -> tuple[Round, Judge]:
+    """Compare, and again where something differs: a packet that was lost once is no disagreement, one that got in is."""
+    judge = prepare(case)
+    first = compare(lab, case, judge)
+    wrong = first.wrong
+    for _attempt in range(2):
+        if not any(heard is None for _ends, heard in wrong.values()):
+            break
+        again = compare(lab, case, prepare(case)).wrong
+        wrong = {**again, **{probe: seen for probe, seen in wrong.items() if seen[1]}}
+    return first._replace(wrong=wrong), judge
+
+
+def shrink(lab: Lab, case: Case) -> Case:
+    """Leave out half of the rules, then a quarter, and so on to single ones, as long as some disagreement stays."""
+    for place in list(case.rulesets):
+        size = max(1, len(case.rulesets[place]) // 2)
+        while size:
+            start = 0
+            while start < len(case.rulesets[place]):
+                lines = case.rulesets[place]
+                kept = [line for at, line in enumerate(lines) if not (start <= at < start + size and is_rule(line))]
+                fewer = case._replace(rulesets={**case.rulesets, place: kept})
+                if len(kept) < len(lines) and _differs(lab, fewer):
+                    case = fewer
+                else:
+                    start += size
+            size //= 2
+    return case
+
+
+def is_rule(line: str) -> bool:
+    """Say whether a line of either language can go by itself."""
+    return not line.startswith(("*", "table ", "chain ", "type ", "}")) and line != "COMMIT" and not line.endswith("{")
+
+
+def _differs(lab, case) -> bool:
+    try:
+        return bool(disagreements(lab, case)[0].wrong)
+    except RuntimeError:  # what is left cannot be loaded
+        return False
+
+
+def a_test(case: Case, wrong: Round) -> str:
+    """Return a test to keep. It holds the rulesets as they are read back."""
+    probe, (ends, heard) = next(iter(wrong.wrong.items()))
+    prepare(case)
+    dumps = []
+    for backend, family in case.rulesets:
+        text = kernel.run("nft", "-j", "list", "ruleset") if backend == "native" else kernel.run(kernel.command(backend, family, "save"))
+        lines = [line for line in text.split("\n") if not line.startswith("#")]
+        dumps.append(f'        ("{backend}", "{family}"): """\\\n' + "\n".join(lines).rstrip() + '\n""",\n')
+    said = ", ".join(f"{end.place} {end.address} {end.port} {reach}" for end, reach in ends.items()) or "nowhere"
+    did = f"{heard.place} {heard.address} {heard.port} answers" if heard else "nothing answers"
+    settings = {name: value for name, value in case.settings.items() if value}
+    return (
+        f"def test_seed_{case.seed}():\n"
+        f'    """{case.kind}: the judge said {said}; in the kernel {did}."""\n'
+        "    rulesets = {\n" + "".join(dumps) + "    }\n"
+        f"    probe = {tuple(probe)}\n"
+        f"    assert agrees(rulesets, {settings}, probe, {tuple(heard) if heard else None})\n"
+    )
+
+
+def wrong_reason(lab: Lab, case: Case, judge: Judge) -> str:
+    """See which rules decide on one probe; return how that differs from what the judge names, or nothing."""
+    probe = random.Random(case.seed).choice(case.probes)
+    part = judge.part(probe)
+    if part.reach == "dropped":  # why something is dropped can be asked of one hook
+        part = judge.at_input(probe)
+    named = [tuple(decision[:5]) for decision in part.decided_by]
+    for _attempt in range(3):
+        true = kernel.deciders(probe, lab.first_packet)
+        problem = explained(true, named, part.reach)
+        if not problem:
+            return ""
+    return f"{probe}: {problem}: said {part.reach} by {named}; the kernel: {true}"
+
+
+def explained(true: list[kernel.Decider], named: list[tuple], reach: str) -> str:
+    """Say what is wrong with the rules that the judge names, or nothing.
+
+    true: the verdict of each base chain that the packet met. A policy that accepts is named where nothing else decides.
+    """
+    deciding = {decider[:5] for decider in true if decider.rule or decider.drops}
+    if deciding - set(named):
+        return f"{min(deciding - set(named))} decides and is not named"
+    if not deciding and reach != "maybe" and not {decider[:5] for decider in true} & set(named):
+        return "a policy decides, and is not named"
+    if reach != "maybe" and deciding and len(named) == len(deciding) and deciding != set(named):
+        return "another rule is named"
+    return ""
