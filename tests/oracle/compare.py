@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import random
 from typing import NamedTuple
 
@@ -21,7 +22,9 @@ class Judge:
 
     def __init__(self, firewall, host):
         self._filter, self._host = Filter(firewall.tables, firewall.ipsets), host
-        self._parts = {}
+        self._reach = functools.lru_cache(None)(self._filter.reach)
+        targets = {rule.target.kind for table in firewall.tables for chain in table.chains.values() for rule in chain.rules}
+        self._changes = not targets.isdisjoint(("mark", "notrack"))  # a hook that is asked alone does not know of it
 
     def expected(self, probe: Probe) -> dict[End, str]:
         """Return where a probe may arrive, and what is said of that."""
@@ -29,18 +32,30 @@ class Judge:
 
     def part(self, probe: Probe):
         """Return the part of the sources that the probe belongs to."""
-        return self._of(probe, self._filter.reach)
+        return self._of(probe, self._reach)
 
-    def at_input(self, probe: Probe):
-        return self._of(probe, lambda packet: self._filter.through(packet, "INPUT"))
+    def named(self, probe: Probe) -> list[tuple] | None:
+        """Return the rules that the judge names, None when they cannot be asked for. A hook says why it drops, `reach` does not."""
+        part = self.part(probe)
+        if part.reach != "dropped":
+            return [tuple(decision[:5]) for decision in part.decided_by]
+        if self._changes:
+            return None
+        found = []
+        for hook in ("PREROUTING", "INPUT"):
+            try:
+                part = self._of(probe, functools.partial(self._filter.through, chain=hook))
+            except KeyError:  # nothing stands there
+                continue
+            found += [tuple(decision[:5]) for decision in part.decided_by]
+            if part.reach == "dropped":
+                break
+        return found
 
     def _of(self, probe, ask):
         packet = Packet(probe.family, probe.protocol, number(probe.destination), probe.port, probe.client)
-        key = packet, ask.__name__
-        if key not in self._parts:
-            self._parts[key] = ask(packet)
         source = number(probe.source)
-        parts = [part for part in self._parts[key] if any(low <= source <= high for low, high in part.sources)]
+        parts = [part for part in ask(packet) if any(low <= source <= high for low, high in part.sources)]
         if len(parts) != 1:
             raise AssertionError(f"the parts must divide the sources: {parts}")
         return parts[0]
@@ -150,28 +165,28 @@ def a_test(case: Case, wrong: Round) -> str:
 def wrong_reason(lab: Lab, case: Case, judge: Judge) -> str:
     """See which rules decide on one probe; return how that differs from what the judge names, or nothing."""
     probe = random.Random(case.seed).choice(case.probes)
-    part = judge.part(probe)
-    if part.reach == "dropped":  # why something is dropped can be asked of one hook
-        part = judge.at_input(probe)
-    named = [tuple(decision[:5]) for decision in part.decided_by]
+    said, named = judge.part(probe).reach, judge.named(probe)
+    if named is None:
+        return ""
     for _attempt in range(3):
         true = kernel.deciders(probe, lab.first_packet)
-        problem = explained(true, named, part.reach)
+        problem = explained(true, named, said)
         if not problem:
             return ""
-    return f"{probe}: {problem}: said {part.reach} by {named}; the kernel: {true}"
+    return f"{probe}: {problem}: said {said} by {named}; the kernel: {true}"
 
 
 def explained(true: list[kernel.Decider], named: list[tuple], reach: str) -> str:
     """Say what is wrong with the rules that the judge names, or nothing.
 
-    true: the verdict of each base chain that the packet met. A policy that accepts is named where nothing else decides.
+    true: the verdict of each base chain that the packet met. A policy that accepts is named where nothing else decides,
+    and of what drops the order of chains of one priority is not known.
     """
-    deciding = {decider[:5] for decider in true if decider.rule or decider.drops}
+    deciding = {decider[:5] for decider in true if decider.drops or (decider.rule and reach != "dropped")}
     if deciding - set(named):
         return f"{min(deciding - set(named))} decides and is not named"
-    if not deciding and reach != "maybe" and not {decider[:5] for decider in true} & set(named):
+    if true and not deciding and reach != "maybe" and not {decider[:5] for decider in true} & set(named):
         return "a policy decides, and is not named"
-    if reach != "maybe" and deciding and len(named) == len(deciding) and deciding != set(named):
+    if reach == "accepted" and len(named) == len(deciding) and deciding != set(named):
         return "another rule is named"
     return ""
