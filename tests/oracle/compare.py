@@ -11,32 +11,50 @@ from typing import NamedTuple
 
 import kernel
 from ansible_collections.loopguard.loopback.plugins.module_utils._collect.host_network import collect_network
-from ansible_collections.loopguard.loopback.plugins.module_utils._judge.reach import Filter, Packet
-from ansible_collections.loopguard.loopback.plugins.module_utils._model.network import network_range
+from ansible_collections.loopguard.loopback.plugins.module_utils._judge.approach import Approach
+from ansible_collections.loopguard.loopback.plugins.module_utils._judge.reach import Packet
+from ansible_collections.loopguard.loopback.plugins.module_utils._judge.redirect import Redirects
+from ansible_collections.loopguard.loopback.plugins.module_utils._model.evidence import Evidence
+from ansible_collections.loopguard.loopback.plugins.module_utils._model.network import network_range, spell
 from cases import Case
-from lab import End, Lab, Probe, listens, set_sysctl
+from lab import BEHIND, End, Lab, Probe, address, listens, set_sysctl
+
+SENDER = 49152  # stands for the ports that systems choose, which no rule here tells apart
 
 
 class Judge:
     """Answers of the judge for the rules that are loaded now."""
 
     def __init__(self, firewall, host):
-        self._filter, self._host = Filter(firewall.tables, firewall.ipsets), host
+        approach = Approach(Evidence((), (), (), "", firewall, host))
+        self._filter = approach.filter
         self._reach = functools.lru_cache(None)(self._filter.reach)
+        self._ways, self._rewrites = approach.redirects or Redirects(host, firewall, approach), approach.redirects is not None
         targets = {rule.target.kind for table in firewall.tables for chain in table.chains.values() for rule in chain.rules}
         self._changes = not targets.isdisjoint(("mark", "notrack"))  # a hook that is asked alone does not know of it
 
-    def expected(self, probe: Probe) -> dict[End, str]:
-        """Return where a probe may arrive, and what is said of that."""
-        return {End("server", probe.destination, probe.port): self.part(probe).reach}
+    def expected(self, probe: Probe, sender: int | None = SENDER) -> dict[End, str]:
+        """Return where a probe may arrive, and what is said of that. An address or place that is not known is empty."""
+        packet = _packet(probe, sender)
+        if packet.cast == "LOCAL" and not self._rewrites:
+            return {End("server", probe.destination, probe.port): _share(self._reach(packet), probe).reach}
+        found: dict[End, str] = {}
+        for way in self._ways.ends(packet):
+            sent = way.packet
+            place = {"": "server", "back0": "back", None: ""}.get(sent.leaving, sent.leaving)
+            end = End(place, "" if sent.destination is None else spell(probe.family, sent.destination), sent.port)
+            reach = _share(way.parts, probe).reach
+            if end not in found or found[end] == "dropped":
+                found[end] = reach
+        return found
 
-    def part(self, probe: Probe):
-        """Return the part of the sources that the probe belongs to."""
-        return self._of(probe, self._reach)
+    def said(self, probe: Probe):
+        """Return what is said of a probe that nothing rewrites."""
+        return _share(self._reach(_packet(probe, SENDER)), probe)
 
     def named(self, probe: Probe) -> list[tuple] | None:
         """Return the rules that the judge names, None when they cannot be asked for. A hook says why it drops, `reach` does not."""
-        part = self.part(probe)
+        part = self.said(probe)
         if part.reach != "dropped":
             return [tuple(decision[:5]) for decision in part.decided_by]
         if self._changes:
@@ -44,7 +62,7 @@ class Judge:
         found = []
         for hook in ("PREROUTING", "INPUT"):
             try:
-                part = self._of(probe, functools.partial(self._filter.through, chain=hook))
+                part = _share(self._filter.through(_packet(probe, SENDER), hook), probe)
             except KeyError:  # nothing stands there
                 continue
             found += [tuple(decision[:5]) for decision in part.decided_by]
@@ -52,13 +70,22 @@ class Judge:
                 break
         return found
 
-    def _of(self, probe, ask):
-        packet = Packet(probe.family, probe.protocol, number(probe.destination), probe.port, probe.client)
-        source = number(probe.source)
-        parts = [part for part in ask(packet) if any(low <= source <= high for low, high in part.sources)]
-        if len(parts) != 1:
-            raise AssertionError(f"the parts must divide the sources: {parts}")
-        return parts[0]
+
+def _packet(probe: Probe, sender: int | None) -> Packet:
+    cast = "FOREIGN" if probe.destination in _FOREIGN else "LOCAL"
+    return Packet(probe.family, probe.protocol, number(probe.destination), probe.port, probe.client, cast, sport=sender)
+
+
+def _share(parts, probe: Probe):
+    """Return the part of the sources that the probe belongs to."""
+    source = number(probe.source)
+    found = [part for part in parts if any(low <= source <= high for low, high in part.sources)]
+    if len(found) != 1:
+        raise AssertionError(f"the parts must divide the sources: {found}")
+    return found[0]
+
+
+_FOREIGN = frozenset(address(family, "back0", host) for family in ("ipv4", "ipv6") for host in BEHIND)
 
 
 def number(text: str) -> int:
@@ -83,7 +110,13 @@ def compare(lab: Lab, case: Case, judge: Judge) -> Round:
     said = {probe: judge.expected(probe) for probe in case.probes}
     wanted = [probe for probe, ends in said.items() if promised(probe, ends)]
     heard = lab.probe(case.probes, wanted)
-    wrong = {probe: (ends, heard.get(probe)) for probe, ends in said.items() if contradicts(probe, ends, heard.get(probe))}
+    wrong = {}
+    for probe, ends in said.items():
+        end = heard.get(probe)
+        if contradicts(probe, ends, end):
+            wrong[probe] = ends, end
+        elif end and contradicts(probe, reachable := judge.expected(probe, None), end):  # from whatever port
+            wrong[probe] = reachable, end
     return Round(wrong, said, heard)
 
 
@@ -95,7 +128,12 @@ def promised(probe: Probe, ends: dict[End, str]) -> list[End]:
 def contradicts(probe: Probe, ends: dict[End, str], heard: End | None) -> bool:
     if heard is None:
         return bool(promised(probe, ends))
-    return ends.get(heard, "dropped") == "dropped" or any(end != heard for end in promised(probe, ends))
+    open_to = [end for end, reach in ends.items() if reach != "dropped" and _is(end, heard)]
+    return not open_to or any(not _is(end, heard) for end in promised(probe, ends))
+
+
+def _is(end: End, heard: End) -> bool:
+    return end.port == heard.port and end.place in (heard.place, "") and end.address in (heard.address, "")
 
 
 def disagreements(lab: Lab, case: Case) -> tuple[Round, Judge]:
@@ -165,7 +203,7 @@ def a_test(case: Case, wrong: Round) -> str:
 def wrong_reason(lab: Lab, case: Case, judge: Judge) -> str:
     """See which rules decide on one probe; return how that differs from what the judge names, or nothing."""
     probe = random.Random(case.seed).choice(case.probes)
-    said, named = judge.part(probe).reach, judge.named(probe)
+    said, named = judge.said(probe).reach, judge.named(probe)
     if named is None:
         return ""
     for _attempt in range(3):

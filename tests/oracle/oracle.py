@@ -91,7 +91,8 @@ def count(counts: Counter, case, seen: Round) -> None:
 
 
 def tell(lab: Lab, case, seen: Round) -> None:
-    print(f"DISAGREEMENT, seed {case.seed}, {case.kind}: {list(seen.wrong.items())[:2]}", file=sys.stderr, flush=True)
+    probe, (ends, end) = next(iter(seen.wrong.items()))
+    print(f"DISAGREEMENT, seed {case.seed}, {case.kind}, {len(seen.wrong)} probes: {probe}: said {ends}, was {end}", file=sys.stderr, flush=True)
     smaller = shrink(lab, case)
     print(a_test(smaller, disagreements(lab, smaller)[0]), file=sys.stderr, flush=True)
 
