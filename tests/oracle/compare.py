@@ -12,13 +12,14 @@ from typing import NamedTuple
 import kernel
 from ansible_collections.loopguard.loopback.plugins.module_utils._collect.host_network import collect_network
 from ansible_collections.loopguard.loopback.plugins.module_utils._judge.approach import Approach
-from ansible_collections.loopguard.loopback.plugins.module_utils._judge.reach import Packet
-from ansible_collections.loopguard.loopback.plugins.module_utils._judge.redirect import Redirects
+from ansible_collections.loopguard.loopback.plugins.module_utils._judge.reach import REWRITING, Packet
+from ansible_collections.loopguard.loopback.plugins.module_utils._judge.redirect import Redirects, choices, ends
 from ansible_collections.loopguard.loopback.plugins.module_utils._model.evidence import Evidence
 from ansible_collections.loopguard.loopback.plugins.module_utils._model.network import network_range, spell
 from cases import Case
 from lab import BEHIND, End, Lab, Probe, address, listens, set_sysctl
 
+ANYWHERE = End("", "", 0)  # where a rule may send packets that does not say where
 SENDER = 49152  # stands for the ports that systems choose, which no rule here tells apart
 
 
@@ -29,17 +30,21 @@ class Judge:
         approach = Approach(Evidence((), (), (), "", firewall, host))
         self._filter = approach.filter
         self._reach = functools.lru_cache(None)(self._filter.reach)
+        self._ends = functools.lru_cache(None)(self._ways_of)
         self._ways, self._rewrites = approach.redirects or Redirects(host, firewall, approach), approach.redirects is not None
-        targets = {rule.target.kind for table in firewall.tables for chain in table.chains.values() for rule in chain.rules}
-        self._changes = not targets.isdisjoint(("mark", "notrack"))  # a hook that is asked alone does not know of it
+        rules = [(table.family, rule.target) for table in firewall.tables for chain in table.chains.values() for rule in chain.rules]
+        # A hook that is asked alone does not know of what an earlier one changes.
+        self._changes = not {target.kind for _family, target in rules}.isdisjoint(("mark", "notrack"))
+        untold = {family for family, target in rules if target.kind in (*REWRITING, "opaque") and not choices(target, 0, 1)}
+        self._untold = {version for family, version in (("ip", "ipv4"), ("ip6", "ipv6")) if {family, "inet"} & untold}
 
     def expected(self, probe: Probe, sender: int | None = SENDER) -> dict[End, str]:
         """Return where a probe may arrive, and what is said of that. An address or place that is not known is empty."""
         packet = _packet(probe, sender)
         if packet.cast == "LOCAL" and not self._rewrites:
             return {End("server", probe.destination, probe.port): _share(self._reach(packet), probe).reach}
-        found: dict[End, str] = {}
-        for way in self._ways.ends(packet):
+        found: dict[End, str] = {ANYWHERE: "maybe"} if packet.family in self._untold else {}
+        for way in self._ends(packet):
             sent = way.packet
             place = {"": "server", "back0": "back", None: ""}.get(sent.leaving, sent.leaving)
             end = End(place, "" if sent.destination is None else spell(probe.family, sent.destination), sent.port)
@@ -47,6 +52,10 @@ class Judge:
             if end not in found or found[end] == "dropped":
                 found[end] = reach
         return found
+
+    def _ways_of(self, packet):
+        """Ask about one port of the sender; `Redirects.ends` is about all of them."""
+        return self._ways.ends(packet) if packet.sport is None else ends(self._filter.side(packet.family), packet, self._ways.route)
 
     def said(self, probe: Probe):
         """Return what is said of a probe that nothing rewrites."""
@@ -115,25 +124,28 @@ def compare(lab: Lab, case: Case, judge: Judge) -> Round:
         end = heard.get(probe)
         if contradicts(probe, ends, end):
             wrong[probe] = ends, end
-        elif end and contradicts(probe, reachable := judge.expected(probe, None), end):  # from whatever port
-            wrong[probe] = reachable, end
+        elif end and not open_to(possible := judge.expected(probe, None), end):  # to the judge the sender may use any port
+            wrong[probe] = possible, end
     return Round(wrong, said, heard)
 
 
-def promised(probe: Probe, ends: dict[End, str]) -> list[End]:
+def promised(probe: Probe, said: dict[End, str]) -> list[End]:
     """Return where something listens that is said to be reached for sure."""
-    return [end for end, reach in ends.items() if reach == "accepted" and listens(end, probe.protocol)]
+    return [end for end, reach in said.items() if reach == "accepted" and listens(end, probe.protocol)]
 
 
-def contradicts(probe: Probe, ends: dict[End, str], heard: End | None) -> bool:
+def contradicts(probe: Probe, said: dict[End, str], heard: End | None) -> bool:
     if heard is None:
-        return bool(promised(probe, ends))
-    open_to = [end for end, reach in ends.items() if reach != "dropped" and _is(end, heard)]
-    return not open_to or any(not _is(end, heard) for end in promised(probe, ends))
+        return bool(promised(probe, said))
+    return not open_to(said, heard) or any(not _is(end, heard) for end in promised(probe, said))
+
+
+def open_to(said: dict[End, str], heard: End) -> bool:
+    return any(reach != "dropped" and _is(end, heard) for end, reach in said.items())
 
 
 def _is(end: End, heard: End) -> bool:
-    return end.port == heard.port and end.place in (heard.place, "") and end.address in (heard.address, "")
+    return end.port in (heard.port, 0) and end.place in (heard.place, "") and end.address in (heard.address, "")
 
 
 def disagreements(lab: Lab, case: Case) -> tuple[Round, Judge]:
