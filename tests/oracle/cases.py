@@ -23,7 +23,6 @@ _MIXED = {
     "native and legacy": ("native", "legacy"),
     "native and nft": ("native", "nft"),
 }
-# Of four labs each gets the seeds of its own remainder: one manager each, which has to be run but once.
 KINDS = ("ufw", "firewalld", "fail2ban", "netavark", "redirect nft", "redirect legacy", "redirect native", *_MIXED)
 _CONFIGURATIONS = 500 * len(KINDS)  # seeds for which a manager keeps one configuration
 
@@ -88,6 +87,6 @@ def _probes(hosts, ports, destinations):
     )
 
 
-LOCAL = _probes(HOSTS, {"tcp": TCP_PORTS, "udp": UDP_PORTS}, [("", 1)])
-ANYWHERE = _probes((2, 130), OUTSIDE, [("", 1), ("", 9), ("back0", BEHIND[0])])
-PUBLISHED = _probes((2, 130), {"tcp": (5432, 8080), "udp": (8053,)}, [("", 1), ("", 9), ("back0", BEHIND[0])])
+LOCAL = _probes(HOSTS, {"tcp": TCP_PORTS, "udp": UDP_PORTS}, [("", 1), ("", 9)])
+ANYWHERE = _probes((2, 3, 130), OUTSIDE, [("", 1), ("", 9), ("back0", BEHIND[0])])
+PUBLISHED = _probes((2, 3, 130), {"tcp": (5432, 8080), "udp": (8053,)}, [("", 1), ("", 9), ("back0", BEHIND[0])])

@@ -119,14 +119,18 @@ def compare(lab: Lab, case: Case, judge: Judge) -> Round:
     said = {probe: judge.expected(probe) for probe in case.probes}
     wanted = [probe for probe, ends in said.items() if promised(probe, ends)]
     heard = lab.probe(case.probes, wanted)
-    wrong = {}
-    for probe, ends in said.items():
-        end = heard.get(probe)
-        if contradicts(probe, ends, end):
-            wrong[probe] = ends, end
-        elif end and not open_to(possible := judge.expected(probe, None), end):  # to the judge the sender may use any port
-            wrong[probe] = possible, end
+    wrong = {probe: denied for probe in case.probes if (denied := denial(judge, probe, heard.get(probe)))}
     return Round(wrong, said, heard)
+
+
+def denial(judge: Judge, probe: Probe, heard: End | None) -> tuple[dict[End, str], End | None] | None:
+    """Return what was said and what was heard where that does not agree. To the judge a sender may use any port."""
+    said = judge.expected(probe)
+    if contradicts(probe, said, heard):
+        return said, heard
+    if heard and not open_to(possible := judge.expected(probe, None), heard):
+        return possible, heard
+    return None
 
 
 def promised(probe: Probe, said: dict[End, str]) -> list[End]:

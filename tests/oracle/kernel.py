@@ -37,6 +37,7 @@ _TABLE, _CHAIN, _HANDLE, _TYPE, _VERDICT, _NETWORK_HEADER, _POLICY, _ID = 1, 2, 
 _POLICY_TYPE, _RULE_TYPE = 1, 3
 _FAMILY_NAMES = {1: "inet", 2: "ip", 10: "ip6", 5: "netdev"}
 
+_left: set[str] = set()  # families of which iptables-legacy holds rules, which outlive a flush
 Rulesets = Mapping["tuple[str, str]", "list[str]"]
 
 
@@ -66,8 +67,9 @@ def load(rulesets: Rulesets) -> Firewall:
     for family in FAMILIES:
         for backend in BACKENDS:
             lines = rulesets.get((backend, family), [])
-            if lines or (backend == "legacy" and _stands(family)):
+            if lines or (backend == "legacy" and family in _left):
                 run(command(backend, family, "restore"), stdin=complete(lines))
+                (_left.add if lines and backend == "legacy" else _left.discard)(family)
     native = rulesets.get(("native", "inet"))
     if native:
         run("nft", "-f", "-", stdin="\n".join(native) + "\n")
