@@ -233,9 +233,10 @@ def wrong_reason(lab: Lab, case: Case, judge: Judge) -> str:
 def explained(true: list[kernel.Decider], named: list[tuple], reach: str) -> str:
     """Say what is wrong with the rules that the judge names, or nothing.
 
-    true: the verdict of each base chain that the packet met. A policy that accepts is named where nothing else decides,
-    and of what drops the order of chains of one priority is not known.
+    true: the verdict of each base chain that the packet met. A policy that accepts is named where nothing else decides.
     """
+    if reach == "dropped" and named and named[-1][:3] not in {decider[:3] for decider in true}:
+        return ""  # two chains of one priority drop it, and the order of those is not known
     deciding = {decider[:5] for decider in true if decider.drops or (decider.rule and reach != "dropped")}
     if deciding - set(named):
         return f"{min(deciding - set(named))} decides and is not named"

@@ -80,14 +80,14 @@ class Lab:
         run("ip", "link", "set", "lo", "up")
         for link, number in LINKS.items():
             self._connect(link, "back" if link == "back0" else link, BEHIND if link == "back0" else HOSTS, number)
-        for name, value in (("ipv4/tcp_synack_retries", 0), ("ipv4/icmp_ratelimit", 0), ("ipv4/conf/all/rp_filter", 0)):
-            set_sysctl(name, value)
         for client in CLIENTS:  # a traced connection sends its first packet only
             run("ip", "netns", "exec", client, "nft", "-f", "-", stdin=f"""table inet first {{ chain out {{
                 type filter hook output priority 0; meta mark {TRACED} tcp flags & (syn | ack) != syn drop; }}; }}""")  # fmt: skip
         self._servers = {}
         for place, protocols in LISTENERS.items():
             self.enter(place)
+            for name, value in (("ipv4/tcp_synack_retries", 0), ("ipv4/conf/all/rp_filter", 0)):  # nothing comes late
+                set_sysctl(name, value)
             for protocol, ports in protocols.items():
                 for port in ports:
                     sock = _listener(protocol, port)

@@ -91,8 +91,8 @@ def count(counts: Counter, case, seen: Round) -> None:
 
 
 def tell(lab: Lab, case, seen: Round) -> None:
-    probe, (ends, end) = next(iter(seen.wrong.items()))
-    print(f"DISAGREEMENT, seed {case.seed}, {case.kind}, {len(seen.wrong)} probes: {probe}: said {ends}, was {end}", file=sys.stderr, flush=True)
+    for probe, (said, heard) in list(seen.wrong.items())[:3]:
+        print(f"DISAGREEMENT, seed {case.seed}, {case.kind}: {probe}: said {said}, was {heard}", file=sys.stderr, flush=True)
     smaller = shrink(lab, case)
     print(a_test(smaller, disagreements(lab, smaller)[0]), file=sys.stderr, flush=True)
 
