@@ -12,7 +12,7 @@ from typing import NamedTuple
 import kernel
 from ansible_collections.loopguard.loopback.plugins.module_utils._collect.host_network import collect_network
 from ansible_collections.loopguard.loopback.plugins.module_utils._judge.approach import Approach
-from ansible_collections.loopguard.loopback.plugins.module_utils._judge.reach import REWRITING, Packet
+from ansible_collections.loopguard.loopback.plugins.module_utils._judge.reach import REWRITING, Filter, Packet
 from ansible_collections.loopguard.loopback.plugins.module_utils._judge.redirect import Redirects, choices, ends
 from ansible_collections.loopguard.loopback.plugins.module_utils._model.evidence import Evidence
 from ansible_collections.loopguard.loopback.plugins.module_utils._model.network import network_range, spell
@@ -228,6 +228,25 @@ def wrong_reason(lab: Lab, case: Case, judge: Judge) -> str:
         if not problem:
             return ""
     return f"{probe}: {problem}: said {said} by {named}; the kernel: {true}"
+
+
+def divided(tables, ipsets, family: str) -> dict[tuple[str, int, str], list[tuple[int, int]]]:
+    """Return {(protocol, port, reach): sources} for a few ports of the server, neighbouring sources joined."""
+    judge, version = Filter(tables, ipsets), "ipv4" if family == "ip" else "ipv6"
+    found = {}
+    for protocol, port, link in (("tcp", 5432, "eth0"), ("tcp", 6379, "eth1"), ("udp", 5353, "eth0")):
+        for part in judge.reach(Packet(version, protocol, number(address(version, link, 1)), port, link)):
+            found.setdefault((protocol, port, part.reach), []).extend(part.sources)
+    return {key: _joined(ranges) for key, ranges in found.items()}
+
+
+def _joined(ranges):
+    found = []
+    for first, last in sorted(ranges):
+        if found and found[-1][1] + 1 == first:
+            first = found.pop()[0]
+        found.append((first, last))
+    return found
 
 
 def explained(true: list[kernel.Decider], named: list[tuple], reach: str) -> str:

@@ -4,4 +4,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # A slice of the oracle: the judge against the kernel.
 set -eux
-exec python ../../../oracle/oracle.py --seconds "${ORACLE_SECONDS:-90}" --seed "${ORACLE_SEED:-1}"
+pytest -v -p no:cacheprovider test_read_back.py
+exec python ../../../oracle/oracle.py --seconds "${ORACLE_SECONDS:-110}" --seed "${ORACLE_SEED:-0}"

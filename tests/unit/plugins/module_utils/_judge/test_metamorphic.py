@@ -10,42 +10,23 @@ import sys
 from pathlib import Path
 
 import pytest
-from ansible_collections.loopguard.loopback.plugins.module_utils._judge.reach import Filter, Packet
-from ansible_collections.loopguard.loopback.plugins.module_utils._model.network import network_range
 from ansible_collections.loopguard.loopback.plugins.module_utils._parse import ipset_save, iptables_save
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).parents[4] / "oracle"))
+from compare import divided
 from rulesets import IPSETS, Iptables
 
 SETS, _GAPS = ipset_save.parse(IPSETS, "ipset save")
 FAMILIES = ("ip", "ip6")
-SERVER = {"ip": "10.77.1.1", "ip6": "2001:db8:77:1::1"}
 seeds = st.integers(0, 1 << 32)
 
 
 def answers(lines, family):
-    """Return, for some ports, the sources of each reach, neighbours joined."""
     tables, gaps = iptables_save.parse("\n".join(lines) + "\n", "test", "iptables-nft", family)
     assert not gaps
-    judge = Filter(tables, SETS)
-    found = {}
-    for protocol, port, interface in (("tcp", 5432, "eth0"), ("tcp", 6379, "eth1"), ("udp", 5353, "eth0")):
-        packet = Packet("ipv4" if family == "ip" else "ipv6", protocol, network_range(SERVER[family]).first, port, interface)
-        parts = judge.reach(packet)
-        for reach in ("accepted", "maybe", "dropped"):
-            found[protocol, port, reach] = joined(bounds for part in parts if part.reach == reach for bounds in part.sources)
-    return found
-
-
-def joined(ranges):
-    found = []
-    for first, last in sorted(ranges):
-        if found and found[-1][1] + 1 == first:
-            first = found.pop()[0]
-        found.append((first, last))
-    return found
+    return divided(tables, SETS, family)
 
 
 def rules_of(lines):
