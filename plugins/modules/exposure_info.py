@@ -292,6 +292,10 @@ host:
       returned: always
 """
 
+from ansible_collections.loopguard.loopback.plugins.module_utils._collect.zipped import hasten
+
+hasten()  # before anything else is imported
+
 import os
 import platform
 import time
