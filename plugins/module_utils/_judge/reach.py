@@ -65,6 +65,7 @@ class Filter:
         opaque = any(kind == "opaque" for kind, _hook in kinds)
         self.marked = marked
         self.ct_marks = opaque
+        self.translates = any(kind == "snat" or kind in REWRITING for kind, _hook in kinds)
         # Only a chain that no packet from outside enters can take an answer, and no request, from connection tracking.
         self.answered = not opaque and not any(kind == "notrack" and hook != "prerouting" for kind, hook in kinds)
         self._families: dict[Family, Side] = {}
@@ -202,6 +203,9 @@ class Side(Surroundings):
             packets, dropped, more = send({start: arrived}, phase)
             walks = walks + more
             may_drop |= dropped
+            if phase == "established" and self._whole.translates:
+                # Of a connection whose first packet was not tracked, a later one may be, and go elsewhere, or come from elsewhere.
+                may_drop |= union({one: mask for one, mask in packets.items() if one.tracked is None})
             stopped = arrived & ~union(packets)
             if stopped:
                 # Who breaks the connection tracking (a reset that only the firewall believes) may pass in another state.
