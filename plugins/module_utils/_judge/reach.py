@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, NamedTuple
 from .._model.network import BITS, numbers
 from .condition import CONNTRACK, TURNED, Packet, Phase, Stage, early
 from .segments import Segments
-from .sets import members
 from .walk import Decision, Ends, Program, Surroundings, Walk
 
 if TYPE_CHECKING:
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from .._model.ruleset import Hook, Match, SetElements, Table, Target
     from .._model.vocabulary import Family, Reach
     from .senders import Ports
+    from .sets import Members
 
     # Takes packets and a phase; returns what may pass, which sources may be dropped, and the base chains on the way.
     Send = Callable[[dict[Packet, int], Phase], tuple[dict[Packet, int], int, list[Walk]]]
@@ -98,7 +98,11 @@ class Side(Surroundings):
         self._programs: dict[tuple[int, bool], dict[str, Program]] = {}
         self._senders: Ports | None = None
         self._named: dict[str, tuple[int, int] | None] = {}
-        self._sets = {name: members(name, whole.ipsets, family) for name in whole.ipsets}
+        self._sets: dict[str, Members] = {}
+        if whole.ipsets:
+            from .sets import members
+
+            self._sets = {name: members(name, whole.ipsets, family) for name in whole.ipsets}
         self.segments = Segments((1 << BITS[family]) - 1, self._bounds())
 
     def _bounds(self) -> Iterable[tuple[int, int]]:
