@@ -24,7 +24,7 @@ _MIXED = {
     "native and nft": ("native", "nft"),
 }
 KINDS = ("ufw", "firewalld", "fail2ban", "netavark", "redirect nft", "redirect legacy", "redirect native", *_MIXED)
-_CONFIGURATIONS = 500 * len(KINDS)  # seeds for which a manager keeps one configuration
+_CONFIGURATIONS = 40 * len(KINDS)  # seeds for which a manager keeps one configuration
 
 
 class Case(NamedTuple):

@@ -27,13 +27,17 @@ mount -t overlay overlay -o lowerdir=$1,upperdir=/mnt/upper,workdir=/mnt/work /m
 cd /mnt/root && mount -t proc proc proc && mount -t sysfs sysfs sys && mount --rbind /dev dev && mount -t tmpfs tmpfs run
 mkdir -p run/netns run/dbus run/fail2ban
 inside() { chroot . "$@"; }
+until_it() { for _try in $(seq 100); do ! "$@" || return 0; sleep 0.1; done; return 1; }
 ip link set lo up
 for link in eth0 eth1 back0; do ip link add $link type veth peer name peer_$link; ip link set $link up; done
 ip address add 10.77.1.1/24 dev eth0; ip address add 10.77.2.1/24 dev eth1
 ip address add 2001:db8:77:1::1/64 dev eth0 nodad; ip address add 2001:db8:77:2::1/64 dev eth1 nodad
 {
 """
-_POSTLUDE = "} >&2\n"
+_POSTLUDE = """
+} >&2
+inside iptables-nft-save; echo =; inside ip6tables-nft-save; echo =; inside nft -y list ruleset
+"""
 
 
 def root() -> Path:
@@ -82,13 +86,14 @@ def firewalld(pick: random.Random) -> str:
         )  # fmt: skip
     if pick.random() < 0.5:
         lines.append(f"inside firewall-offline-cmd --zone=internal {pick.choice(['--add-interface=eth1', '--add-source=10.77.2.0/24'])}")
-    return "\n".join([*lines, "inside firewalld --nopid", "for _try in $(seq 100); do inside firewall-cmd --state && break; sleep 0.1; done"])
+    return "\n".join([*lines, "inside firewalld --nopid", "until_it inside firewall-cmd --state"])
 
 
 def fail2ban(pick: random.Random) -> str:
     action = pick.choice(["iptables-multiport", "iptables-allports", "nftables-multiport", "nftables-allports"])
     port = pick.choice(TCP_PORTS)
-    blocktype = pick.choice(["DROP", "REJECT --reject-with icmp-port-unreachable"]) if "iptables" in action else pick.choice(["drop", "reject"])
+    kinds = ["DROP", "REJECT --reject-with icmp-port-unreachable"] if "iptables" in action else ["drop", "reject"]
+    blocktype = pick.choice(kinds)
     banned = pick.sample(["10.77.1.2", "10.77.2.130", "10.77.1.200", "2001:db8:77:1::3", "2001:db8:77:2::c8"], 3)
     return f"""
 touch var/log/none.log
@@ -107,9 +112,10 @@ action = {action}[name=lab, port="22,{port}", protocol=tcp, blocktype="{blocktyp
 END
 rm -f etc/fail2ban/jail.d/*
 inside fail2ban-server -b >&2
-for _try in $(seq 100); do inside fail2ban-client ping && break; sleep 0.1; done
+until_it inside fail2ban-client ping
 inside fail2ban-client set lab banip {" ".join(banned)}
-for _try in $(seq 100); do inside nft list ruleset | grep -q {banned[0]} && inside nft list ruleset | grep -q {banned[2]} && break; sleep 0.1; done
+holds() {{ inside nft list ruleset | grep -q $1; }}
+{" && ".join(f"until_it holds {host}" for host in banned)}
 """
 
 
@@ -144,8 +150,7 @@ MANAGERS = {"ufw": ufw, "firewalld": firewalld, "fail2ban": fail2ban, "netavark"
 @functools.lru_cache(maxsize=8)
 def captured(name: str, number: int) -> dict[tuple[str, str], list[str]]:
     """Run a manager with one of its configurations; return what it loads, as the generators write rulesets."""
-    script = MANAGERS[name](random.Random(f"{name} {number}"))
-    script = f"{_PRELUDE}{script}\n{_POSTLUDE}" + "inside iptables-nft-save; echo =; inside ip6tables-nft-save; echo =; inside nft -y list ruleset"
+    script = _PRELUDE + MANAGERS[name](random.Random(f"{name} {number}")) + _POSTLUDE
     done = subprocess.run(
         ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "bash", "-c", script, "bash", str(root())],
         capture_output=True, text=True, check=False,

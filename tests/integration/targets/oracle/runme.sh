@@ -2,7 +2,7 @@
 # Copyright (c) 2026 the loopguard.loopback authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-# A slice of the oracle: the judge against the kernel.
+# A slice of the oracle: the judge against the kernel. ORACLE: other options for it.
 set -eux
 pytest -v -p no:cacheprovider test_read_back.py
-exec python ../../../oracle/oracle.py --seconds "${ORACLE_SECONDS:-110}" --seed "${ORACLE_SEED:-0}"
+exec python ../../../oracle/oracle.py ${ORACLE:---seconds 110}

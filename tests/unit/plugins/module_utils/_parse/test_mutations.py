@@ -378,7 +378,9 @@ def test_what_firewalld_and_the_kernel_list_in_any_text(text):
 ANY_TEXT = st.one_of(
     st.text(max_size=200),
     st.binary(max_size=200).map(lambda data: data.decode("utf-8", "surrogateescape")),
-    st.lists(st.sampled_from([*WORDS, *ODD, "\n", " ", "*filter\n", "COMMIT\n", "-A INPUT ", "add s ", "create s hash:ip\n"]), max_size=40).map("".join),
+    st.lists(
+        st.sampled_from([*WORDS, *ODD, "\n", " ", "*filter\n", "COMMIT\n", "-A INPUT ", "add s ", "create s hash:ip\n"]), max_size=40
+    ).map("".join),
 )
 TEXT_READERS = [
     *(parse for parse, _text in READERS),
