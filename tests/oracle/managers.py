@@ -82,13 +82,17 @@ def firewalld(pick: random.Random) -> str:
         )  # fmt: skip
     if pick.random() < 0.5:
         lines.append(f"inside firewall-offline-cmd --zone=internal {pick.choice(['--add-interface=eth1', '--add-source=10.77.2.0/24'])}")
-    return "\n".join([*lines, "inside firewalld --nopid", "for _try in $(seq 100); do inside firewall-cmd --state && break; sleep 0.1; done"])
+    return "\n".join(
+        [*lines, "inside firewalld --nopid", "for _try in $(seq 100); do inside firewall-cmd --state && break; sleep 0.1; done"]
+    )
 
 
 def fail2ban(pick: random.Random) -> str:
     action = pick.choice(["iptables-multiport", "iptables-allports", "nftables-multiport", "nftables-allports"])
     port = pick.choice(TCP_PORTS)
-    blocktype = pick.choice(["DROP", "REJECT --reject-with icmp-port-unreachable"]) if "iptables" in action else pick.choice(["drop", "reject"])
+    blocktype = (
+        pick.choice(["DROP", "REJECT --reject-with icmp-port-unreachable"]) if "iptables" in action else pick.choice(["drop", "reject"])
+    )
     banned = pick.sample(["10.77.1.2", "10.77.2.130", "10.77.1.200", "2001:db8:77:1::3", "2001:db8:77:2::c8"], 3)
     return f"""
 touch var/log/none.log
@@ -145,7 +149,10 @@ MANAGERS = {"ufw": ufw, "firewalld": firewalld, "fail2ban": fail2ban, "netavark"
 def captured(name: str, number: int) -> dict[tuple[str, str], list[str]]:
     """Run a manager with one of its configurations; return what it loads, as the generators write rulesets."""
     script = MANAGERS[name](random.Random(f"{name} {number}"))
-    script = f"{_PRELUDE}{script}\n{_POSTLUDE}" + "inside iptables-nft-save; echo =; inside ip6tables-nft-save; echo =; inside nft -y list ruleset"
+    script = (
+        f"{_PRELUDE}{script}\n{_POSTLUDE}"
+        + "inside iptables-nft-save; echo =; inside ip6tables-nft-save; echo =; inside nft -y list ruleset"
+    )
     done = subprocess.run(
         ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "bash", "-c", script, "bash", str(root())],
         capture_output=True, text=True, check=False,

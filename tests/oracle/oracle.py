@@ -22,7 +22,7 @@ from lab import Lab, run
 from rulesets import IPSETS
 
 LABS = 4
-_IN_A_LAB = "mount -t tmpfs tmpfs /run && mkdir /run/netns && exec \"$@\""  # the lock of iptables and the names of namespaces
+_IN_A_LAB = 'mount -t tmpfs tmpfs /run && mkdir /run/netns && exec "$@"'  # the lock of iptables and the names of namespaces
 
 
 def main() -> int:
@@ -92,7 +92,11 @@ def count(counts: Counter, case, seen: Round) -> None:
 
 def tell(lab: Lab, case, seen: Round) -> None:
     probe, (ends, end) = next(iter(seen.wrong.items()))
-    print(f"DISAGREEMENT, seed {case.seed}, {case.kind}, {len(seen.wrong)} probes: {probe}: said {ends}, was {end}", file=sys.stderr, flush=True)
+    print(
+        f"DISAGREEMENT, seed {case.seed}, {case.kind}, {len(seen.wrong)} probes: {probe}: said {ends}, was {end}",
+        file=sys.stderr,
+        flush=True,
+    )
     smaller = shrink(lab, case)
     print(a_test(smaller, disagreements(lab, smaller)[0]), file=sys.stderr, flush=True)
 

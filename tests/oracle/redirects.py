@@ -127,7 +127,13 @@ class NativeRedirects(_Destinations, Native):
     def asked(self, hook, family, chains):
         pick = self.random
         if pick.random() < 0.4:
-            words = ["ct status dnat", "ct state new", 'iifname "eth0"', "meta l4proto tcp ct original proto-dst 8080", "fib daddr type local"]
+            words = [
+                "ct status dnat",
+                "ct state new",
+                'iifname "eth0"',
+                "meta l4proto tcp ct original proto-dst 8080",
+                "fib daddr type local",
+            ]
             words += ['oifname "back0"', 'oifname != "back0"', 'iifname "back0"'] if hook == "forward" else []
             return f"{pick.choice(words)} {pick.choice(['accept', 'drop', 'counter'])}"
         return self.rule(family, chains)

@@ -160,7 +160,9 @@ class Iptables:
         pick, link = self.random, self.link()
         named = address(self.version, link, pick.choice(HOSTS))
         low, high = address(self.version, link, 0), address(self.version, link, 128)
-        networks = ("10.77.0.0/16", "192.0.2.0/24", "/24", "/25") if self.family == "ip" else ("2001:db8:77::/48", "fd00::/8", "/64", "/121")
+        networks = (
+            ("10.77.0.0/16", "192.0.2.0/24", "/24", "/25") if self.family == "ip" else ("2001:db8:77::/48", "fd00::/8", "/64", "/121")
+        )
         word = pick.choice([named, *networks[:2], low + networks[2], high + networks[3]])
         negation = pick.choice(["", "", "! "])
         some = f"{address(self.version, link, 3)}-{address(self.version, link, 150)}"
