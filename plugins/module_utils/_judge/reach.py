@@ -11,12 +11,12 @@ is accepted, one that none may accept is dropped, the rest is `maybe`.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from .._model.network import BITS, numbers
 from .condition import CONNTRACK, TURNED, Packet, Phase, Stage, early
-from .segments import Segments
+from .segments import Segments, joined
 from .walk import Decision, Ends, Program, Surroundings, Walk
 
 if TYPE_CHECKING:
@@ -265,18 +265,27 @@ class Side(Surroundings):
         policies = [walk.policy() for walk in walks if walk.chain.hook in ("input", "forward") and walk.chain.type != "nat"]
         policies.sort(key=lambda decision: decision.table != "filter")
         pieces: dict[tuple[Decision, ...], int] = {(): mask}
-        for walk in walks:
-            if walk.stage.phase != "new" and answer == "accepted":
-                break  # that connections go on is no news
+        # That connections go on is no news.
+        telling = [walk for walk in walks if walk.stage.phase == "new" or answer != "accepted"]
+        for walk in telling[:-1]:
             divided: dict[tuple[Decision, ...], int] = {}
-            for before, piece in pieces.items():
-                for decisions, share in walk.explain(piece):
-                    if walk.stage.phase != "new" and not walk.may_drop & share:
-                        decisions = ()
-                    key = tuple(dict.fromkeys(before + decisions))
-                    divided[key] = divided.get(key, 0) | share
+            for key, share in _divided(pieces, walk):
+                divided[key] = divided.get(key, 0) | share
             pieces = divided
-        return [Part(answer, tuple(self.segments.ranges(piece)), key or tuple(policies[:1])) for key, piece in pieces.items()]
+        # The last one may name thousands of rules: their sets are not kept.
+        found: dict[tuple[Decision, ...], list[tuple[int, int]]] = {}
+        for key, share in _divided(pieces, telling[-1]) if telling else pieces.items():
+            found.setdefault(key, []).extend(self.segments.ranges(share))
+        return [Part(answer, tuple(joined(ranges)), key or tuple(policies[:1])) for key, ranges in found.items()]
+
+
+def _divided(pieces: Mapping[tuple[Decision, ...], int], walk: Walk) -> Iterator[tuple[tuple[Decision, ...], int]]:
+    """Divide sets further, by what decides in one more base chain."""
+    for before, piece in pieces.items():
+        for decisions, share in walk.explain(piece):
+            if walk.stage.phase != "new" and not walk.may_drop & share:
+                decisions = ()
+            yield tuple(dict.fromkeys(before + decisions)), share
 
 
 def passing(packets: dict[Packet, int], walks: Iterable[Walk]) -> tuple[dict[Packet, int], int]:

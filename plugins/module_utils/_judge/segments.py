@@ -9,6 +9,7 @@ union, intersection and difference are one operation each.
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 
 
@@ -22,18 +23,16 @@ class Segments:
             starts.add(end + 1)
         starts.discard(last + 1)
         self._starts = sorted(starts)
-        self._places = {start: place for place, start in enumerate(self._starts)}
-        self._places[last + 1] = len(self._starts)
         self._last = last
         self.count = len(self._starts)
         self.everything = (1 << self.count) - 1
 
     def span(self, first: int, last: int) -> tuple[int, int]:
-        """Return the first segment of a range and the one after its last; its bounds must be among those given."""
-        return self._places[first], self._places[last + 1]
+        """Return the first segment of a range and the one after its last; its bounds are among those given."""
+        return bisect_left(self._starts, first), bisect_right(self._starts, last)
 
     def mask(self, first: int, last: int) -> int:
-        """Return the set of the addresses from first to last, which must be bounds that were given."""
+        """Return the set of the addresses from first to last, which are bounds that were given."""
         low, high = self.span(first, last)
         return (1 << high) - (1 << low)
 
@@ -71,6 +70,17 @@ class Segments:
             found.append((self._starts[start + low], end))
             low = bits.find("1", high)
         return found
+
+
+def joined(ranges: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return disjoint ranges in order, neighbours as one."""
+    found: list[tuple[int, int]] = []
+    for first, last in sorted(ranges):
+        if found and found[-1][1] + 1 == first:
+            found[-1] = (found[-1][0], last)
+        else:
+            found.append((first, last))
+    return found
 
 
 def first_of(mask: int) -> int:

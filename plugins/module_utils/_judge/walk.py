@@ -10,7 +10,7 @@ and takes nothing away.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from .condition import Packet, Stage, holds
@@ -349,9 +349,8 @@ class Walk:
         _merge(out, self._chain(name, changed, mask, certain and known, depth, step.place + 1))
         return known and step.certain
 
-    def explain(self, mask: int) -> list[tuple[tuple[Decision, ...], int]]:
+    def explain(self, mask: int) -> Iterator[tuple[tuple[Decision, ...], int]]:
         """Divide a set by what decides in this base chain; a policy that lets pass says nothing by itself."""
-        pieces = []
         possible: list[Hit] = []
         for hit in self.hits:
             share = hit.mask & mask
@@ -363,12 +362,12 @@ class Walk:
             mask &= ~share
             doubts = self._doubts(possible, share)
             if hit.entries:
-                pieces += [((*doubts, decision), piece) for decision, piece in self._decisions(hit, share)]
+                for decision, piece in self._decisions(hit, share):
+                    yield (*doubts, decision), piece
             else:
-                pieces.append(((*doubts, self.policy()) if doubts or hit.kind == "drop" else (), share))
+                yield (*doubts, self.policy()) if doubts or hit.kind == "drop" else (), share
         if mask:
-            pieces.append((self._doubts(possible, mask), mask))
-        return pieces
+            yield self._doubts(possible, mask), mask
 
     def _doubts(self, possible: list[Hit], share: int) -> tuple[Decision, ...]:
         return tuple(decision for hit in possible if hit.mask & share for decision, _piece in self._decisions(hit, hit.mask & share))
