@@ -231,11 +231,11 @@ class Redirects:
     def route(self, packet: Packet) -> tuple[Packet, bool] | None:
         """Decide as the kernel does whether a packet is for this machine, or where it leaves (fib_lookup, ip6_route_input)."""
         destination, family = packet.destination, packet.family
-        if destination is None or (packet.origin is None and packet.cast not in ("FOREIGN", "LOOPBACK")):
-            return packet._replace(cast="LOCAL" if packet.origin else packet.cast), True
-        if is_loopback(family, destination):
+        if destination is not None and is_loopback(family, destination):
             localnet = self._approach.sysctl(packet.interface, "route_localnet") if family == "ipv4" else 0
             return (packet._replace(cast="LOCAL"), localnet is not None) if localnet != 0 else None
+        if destination is None or (packet.origin is None and packet.cast != "FOREIGN"):
+            return packet._replace(cast="LOCAL" if packet.origin else packet.cast), True
         if self._approach.is_own(spell(family, destination)):
             return packet._replace(cast="LOCAL"), True
         forwarding = self._approach.sysctl(packet.interface, "forwarding", both=False) if family == "ipv4" else self._forwarding6
@@ -374,7 +374,7 @@ class Redirects:
             if self._approach.is_own(spell(family, address)) and not is_loopback(family, address):
                 continue
             if family == "ipv4" and is_loopback(family, address):
-                found.append(("LOOPBACK", address))
+                found.append(("LOCAL", address))
             elif not is_special(family, address):
                 found.append(("FOREIGN", address))
         return found

@@ -107,6 +107,14 @@ def test_of_the_other_family_a_rule_sends_nothing():
             "absent",
         ),
         ({"nat": DNAT, "rules": "-A FORWARD -m conntrack --ctorigdstport 8080 --ctdir ORIGINAL -j DROP"}, "absent"),
+        # a neighbour may write any address of 127.0.0.0/8 on his packets, and it counts as local
+        (
+            {
+                "nat": f"-A PREROUTING -i eth0 ! -d 127.0.0.0/8 -j RETURN\n{DNAT}".replace("-p", "-m addrtype --dst-type LOCAL -p"),
+                "rules": "-A FORWARD -i docker0 -o docker0 -j DROP",
+            },
+            "exposed",
+        ),
         ({"nat": DNAT, "forwarding": 0}, "absent"),
         ({"nat": DNAT, "forwarding": None}, "unknown"),
         ({"nat": DNAT, "routes": ()}, "absent"),
