@@ -4,5 +4,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # A slice of the oracle: the judge against the kernel. ORACLE: other options for it.
 set -eux
+read -ra options <<<"${ORACLE:---seconds 110}"
 pytest -v -p no:cacheprovider test_read_back.py
-exec python ../../../oracle/oracle.py ${ORACLE:---seconds 110}
+exec python ../../../oracle/oracle.py "${options[@]}"
