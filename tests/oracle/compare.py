@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import random
+from collections.abc import Collection
 from typing import NamedTuple
 
 import kernel
@@ -17,7 +18,7 @@ from ansible_collections.loopguard.loopback.plugins.module_utils._judge.redirect
 from ansible_collections.loopguard.loopback.plugins.module_utils._model.evidence import Evidence
 from ansible_collections.loopguard.loopback.plugins.module_utils._model.network import network_range, spell
 from cases import Case
-from lab import BEHIND, End, Lab, Probe, address, listens, set_sysctl
+from lab import BEHIND, PATIENCE, End, Lab, Probe, address, listens, set_sysctl
 
 ANYWHERE = End("", "", 0)  # where a rule may send packets that does not say where
 SENDER = 49152  # stands for the ports that systems choose, which no rule here tells apart
@@ -33,6 +34,8 @@ class Judge:
         self._ends = functools.lru_cache(None)(self._ways_of)
         self._ways, self._rewrites = approach.redirects or Redirects(host, firewall, approach), approach.redirects is not None
         rules = [(table.family, rule.target) for table in firewall.tables for chain in table.chains.values() for rule in chain.rules]
+        self.translating = _translating(firewall.tables)
+        self._counts = any(table.backend == "iptables-legacy" for table in firewall.tables)
         # A hook that is asked alone does not know of what an earlier one changes.
         self._changes = not {target.kind for _family, target in rules}.isdisjoint(("mark", "notrack"))
         untold = {family for family, target in rules if target.kind in (*REWRITING, "opaque") and not choices(target, 0, 1)}
@@ -57,27 +60,48 @@ class Judge:
         """Ask about one port of the sender; `Redirects.ends` is about all of them."""
         return self._ways.ends(packet) if packet.sport is None else ends(self._filter.side(packet.family), packet, self._ways.route)
 
-    def said(self, probe: Probe):
-        """Return what is said of a probe that nothing rewrites."""
-        return _share(self._reach(_packet(probe, SENDER)), probe)
+    def reasons(self, probe: Probe) -> tuple[str, list[tuple]] | None:
+        """Return what is said of a probe and the rules that are named for it, None when they cannot be asked for."""
+        packet = _packet(probe, SENDER)
+        if packet.cast == "LOCAL" and not self._rewrites:
+            part = _share(self._reach(packet), probe)
+            return (part.reach, _rules(part)) if part.reach != "dropped" else self._dropped(packet, probe)
+        ways = [(way.packet, _share(way.parts, probe)) for way in self._ends(packet)]
+        ways = [(sent, part) for sent, part in ways if part.reach != "dropped"]
+        if len(ways) != 1 or (ways[0][0].leaving != "" and self._counts):  # the counters count the answer too
+            return None
+        return ways[0][1].reach, _rules(ways[0][1])
 
-    def named(self, probe: Probe) -> list[tuple] | None:
-        """Return the rules that the judge names, None when they cannot be asked for. A hook says why it drops, `reach` does not."""
-        part = self.said(probe)
-        if part.reach != "dropped":
-            return [tuple(decision[:5]) for decision in part.decided_by]
+    def _dropped(self, packet, probe):
+        """A hook says why it drops something, `reach` does not."""
         if self._changes:
             return None
         found = []
         for hook in ("PREROUTING", "INPUT"):
             try:
-                part = _share(self._filter.through(_packet(probe, SENDER), hook), probe)
+                part = _share(self._filter.through(packet, hook), probe)
             except KeyError:  # nothing stands there
                 continue
-            found += [tuple(decision[:5]) for decision in part.decided_by]
+            found += _rules(part)
             if part.reach == "dropped":
                 break
-        return found
+        return "dropped", found
+
+
+def _rules(part) -> list[tuple]:
+    return [tuple(decision[:5]) for decision in part.decided_by]
+
+
+def _translating(tables) -> set[tuple[str, str, str, str]]:
+    """Return the chains that translate addresses, and those that they call; they do not decide who gets in."""
+    found = set()
+    for table in tables:
+        waiting = [chain for chain in table.chains.values() if chain.type == "nat"]
+        while waiting:
+            chain = waiting.pop()
+            found.add((table.backend, table.family, table.name, chain.name))
+            waiting += [table.chains[rule.target.argument] for rule in chain.rules if rule.target.kind in ("jump", "goto")]
+    return found
 
 
 def _packet(probe: Probe, sender: int | None) -> Packet:
@@ -115,10 +139,10 @@ def prepare(case: Case) -> Judge:
     return Judge(kernel.load(case.rulesets), collect_network())
 
 
-def compare(lab: Lab, case: Case, judge: Judge) -> Round:
+def compare(lab: Lab, case: Case, judge: Judge, patience: float = PATIENCE) -> Round:
     said = {probe: judge.expected(probe) for probe in case.probes}
     wanted = [probe for probe, ends in said.items() if promised(probe, ends)]
-    heard = lab.probe(case.probes, wanted)
+    heard = lab.probe(case.probes, wanted, patience)
     wrong = {probe: denied for probe in case.probes if (denied := denial(judge, probe, heard.get(probe)))}
     return Round(wrong, said, heard)
 
@@ -157,10 +181,10 @@ def disagreements(lab: Lab, case: Case) -> tuple[Round, Judge]:
     judge = prepare(case)
     first = compare(lab, case, judge)
     wrong = first.wrong
-    for _attempt in range(2):
+    for patience in (2 * PATIENCE, 4 * PATIENCE):  # on a busy machine an answer takes its time
         if not any(heard is None for _ends, heard in wrong.values()):
             break
-        again = compare(lab, case, prepare(case)).wrong
+        again = compare(lab, case, prepare(case), patience).wrong
         wrong = {**again, **{probe: seen for probe, seen in wrong.items() if seen[1]}}
     return first._replace(wrong=wrong), judge
 
@@ -216,15 +240,16 @@ def a_test(case: Case, wrong: Round) -> str:
     )
 
 
-def wrong_reason(lab: Lab, case: Case, judge: Judge) -> str:
-    """See which rules decide on one probe; return how that differs from what the judge names, or nothing."""
+def wrong_reason(lab: Lab, case: Case, judge: Judge) -> str | None:
+    """See which rules decide on one probe; return how that differs from what the judge names, None when it names none."""
     probe = random.Random(case.seed).choice(case.probes)
-    said, named = judge.said(probe).reach, judge.named(probe)
-    if named is None:
-        return ""
+    reasons = judge.reasons(probe)
+    if reasons is None:
+        return None
+    said, named = reasons
     for _attempt in range(3):
         true = kernel.deciders(probe, lab.first_packet)
-        problem = explained(true, named, said)
+        problem = explained(true, named, said, judge.translating)
         if not problem:
             return ""
     return f"{probe}: {problem}: said {said} by {named}; the kernel: {true}"
@@ -249,18 +274,18 @@ def _joined(ranges):
     return found
 
 
-def explained(true: list[kernel.Decider], named: list[tuple], reach: str) -> str:
+def explained(true: list[kernel.Decider], named: list[tuple], reach: str, translating: Collection[tuple]) -> str:
     """Say what is wrong with the rules that the judge names, or nothing.
 
-    true: the verdict of each base chain that the packet met. A policy that accepts is named where nothing else decides.
+    true: the verdict of each base chain that the packet met. A policy that accepts is named where nothing else is to be named.
     """
+    true = [decider for decider in true if decider[:4] not in translating]
     if reach == "dropped" and named and named[-1][:3] not in {decider[:3] for decider in true}:
         return ""  # two chains of one priority drop it, and the order of those is not known
     deciding = {decider[:5] for decider in true if decider.drops or (decider.rule and reach != "dropped")}
     if deciding - set(named):
         return f"{min(deciding - set(named))} decides and is not named"
-    if true and not deciding and reach != "maybe" and not {decider[:5] for decider in true} & set(named):
-        return "a policy decides, and is not named"
-    if reach == "accepted" and len(named) == len(deciding) and deciding != set(named):
-        return "another rule is named"
-    return ""
+    filtering = {rule for rule in named if rule[:4] not in translating}
+    if deciding or reach == "maybe" or not true or len(filtering) < len(named):
+        return "another rule is named" if reach == "accepted" and len(filtering) == len(deciding) and deciding != filtering else ""
+    return "" if {decider[:5] for decider in true} & filtering else "a policy decides, and is not named"

@@ -24,7 +24,7 @@ import time
 from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
-PATIENCE = 0.9  # for an answer that is expected; a lost SYN comes again after a second
+PATIENCE = 1.5  # for an answer that is expected; a lost SYN comes again after a second
 QUIET = 0.06  # nothing more comes after this
 CLONE_NEWNET = 0x40000000
 TRACED = 7  # the mark of sockets of which only the first packet leaves
@@ -121,7 +121,7 @@ class Lab:
         if ctypes.CDLL(None, use_errno=True).setns(self._namespaces[name], CLONE_NEWNET):
             raise OSError(ctypes.get_errno(), "setns")
 
-    def probe(self, probes: Iterable[Probe], wanted: Collection[Probe] = ()) -> dict[Probe, End]:
+    def probe(self, probes: Iterable[Probe], wanted: Collection[Probe], patience: float = PATIENCE) -> dict[Probe, End]:
         """Try all of them at once; return who answered. Those that are wanted are waited for."""
         self._rounds += 1
         self._drain()
@@ -140,7 +140,7 @@ class Lab:
         self.enter("server")
         answers, accepted = {}, []
         missing = set(wanted)
-        end = time.monotonic() + PATIENCE
+        end = time.monotonic() + patience
         while events := poll.poll(max(QUIET, end - time.monotonic()) if missing else QUIET):
             for descriptor, _event in events:
                 if descriptor in self._servers:

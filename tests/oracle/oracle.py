@@ -16,7 +16,7 @@ import sys
 import time
 from collections import Counter
 
-from cases import KINDS, LOCAL, make
+from cases import KINDS, make
 from compare import Round, a_test, disagreements, shrink, wrong_reason
 from lab import Lab, run
 from rulesets import IPSETS
@@ -71,8 +71,7 @@ def one_lab(options) -> Counter:
             count(counts, case, seen)
             if seen.wrong:
                 tell(lab, case, seen)
-            elif case.probes is LOCAL and seed // len(KINDS) % 3 == 0:
-                problem = wrong_reason(lab, case, judge)
+            elif seed // len(KINDS) % 3 == 0 and (problem := wrong_reason(lab, case, judge)) is not None:
                 counts["deciding rules"] += 1
                 counts["deciding rules that differ"] += bool(problem)
                 if problem:
