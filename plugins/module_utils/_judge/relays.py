@@ -32,7 +32,7 @@ _SOCAT_UNIX = re.compile(r"(?i)\bunix(?:-connect|-client)?:([^,\s]+)")
 _SSH_REMOTE = re.compile(r"-[46AaCfGgKkMNnqsTtVvXxYy]*R(.*)")  # a cluster of ssh(1) options without argument, then R
 _SSH_LOCAL = re.compile(r"-[46AaCfGgKkMNnqsTtVvXxYy]*([DLw])(.*)")
 _PARTS = re.compile(r"\[[^\]]*\]|[^:]+")
-_BY_COMMAND_LINE = ("socat", "ssh", "docker-proxy", "kubectl")
+_BY_COMMAND_LINE = ("socat", "ssh", "docker-proxy", "kubectl", "systemd-socket-")
 _SSH_WAITS = re.compile(r"(?:^|\s)-[46AaCgKknqsTtVvXxYy]*[fNM]|\[mux\]")
 _NAMED = re.compile(rf"(?i)(?<![\w.])({_LOCAL}):(\d{{1,5}})(?!\d)")
 
@@ -203,6 +203,10 @@ def leads_to(process: str, command: str, port: int, addresses: frozenset[str], l
         found = re.search(r"-container-ip\s+(\S+)\s+-container-port\s+(\d+)", command)
         if found:
             return "yes" if _is_local(found[1], addresses) and int(found[2]) == port else "no"
+    if process == "systemd-socket-":
+        found = re.search(r"systemd-socket-proxyd(?: -\S+)* ([^\s:]+|\[\S+\]):(\w+)", command)
+        if found:
+            return _target(found[1], found[2], port, addresses)
     if process == "kubectl":
         return "no"  # port-forward leads into the cluster
     if any(int(number) == port for _host, number in _NAMED.findall(command)):

@@ -56,7 +56,7 @@ OWN = frozenset(["10.0.0.5", "127.0.0.1", "::1"])
             "yes",
         ),
         ("systemd-socket-", "/lib/systemd/systemd-socket-proxyd 127.0.0.1:5432", "yes"),
-        ("systemd-socket-", "/lib/systemd/systemd-socket-proxyd 127.0.0.1:54321", "maybe"),
+        ("systemd-socket-", "/lib/systemd/systemd-socket-proxyd 127.0.0.1:54321", "no"),
         ("kubectl", "kubectl port-forward svc/db 5432:5432", "no"),
         ("cloudflared", "cloudflared tunnel --url tcp://localhost:5432", "yes"),
         ("cloudflared", "cloudflared tunnel run", "maybe"),
