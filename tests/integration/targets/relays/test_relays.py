@@ -25,6 +25,7 @@ NEIGHBOUR = ("ip", "netns", "exec", "neighbour")
 
 def setUpModule():
     neighbourhood()
+    run("ip", "-n", "neighbour", "link", "set", "lo", "up")
     FOLDER.mkdir()
     run("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=x", "-keyout", FOLDER / "pem", "-out", FOLDER / "crt")
     (FOLDER / "pem").write_text((FOLDER / "pem").read_text() + (FOLDER / "crt").read_text())
@@ -34,11 +35,11 @@ def setUpModule():
 
 
 @contextmanager
-def started(*argv, port=15432, **options):
-    """A relay that runs until the block ends; it listens on `port` when the block begins."""
-    with subprocess.Popen(argv, stdin=subprocess.DEVNULL, **options) as process:
+def started(*argv, port=15432, where=(), listens=None):
+    """A program that runs until the block ends; when it begins, somebody listens on `port`, here or at `listens`."""
+    with subprocess.Popen([*where, *argv], stdin=subprocess.DEVNULL) as process:
         try:
-            until(lambda: f":{port}" in run("ss", "-Hltn", "sport", "=", f":{port}"), process)
+            until(lambda: run(*(where if listens is None else listens), "ss", "-Hltn", "sport", "=", f":{port}"), process)
             yield process
         finally:
             process.terminate()
@@ -124,7 +125,9 @@ class Configured(Relayed):
         self.assertEqual({path["shown"] for path in found["paths"]}, {"configuration"})
 
     def test_a_variable_cannot_be_told(self):
-        found = self.check(nginx(HTTP.format("server { listen 15432; location / { proxy_pass http://$arg_to; } }")), "unknown", "configuration")
+        found = self.check(
+            nginx(HTTP.format("server { listen 15432; location / { proxy_pass http://$arg_to; } }")), "unknown", "configuration"
+        )
         self.assertIn(f"{FOLDER}/nginx.conf:4 (proxy_pass http://$arg_to), which may lead here", found["paths"][0]["text"])
 
     def test_a_file_that_changed_since_cannot_be_told(self):
@@ -137,20 +140,9 @@ class Configured(Relayed):
 
     def test_haproxy(self):
         text = (
-            "defaults
-  timeout connect 1s
-  timeout client 1m
-  timeout server 1m
-"
-            "frontend f
-  bind :15432
-  default_backend b
-"
-            "backend other
-  server s 127.0.0.1:5432
-backend b
-  server s 127.0.0.1:{}
-"
+            "defaults\n  timeout connect 1s\n  timeout client 1m\n  timeout server 1m\n"
+            "frontend f\n  bind :15432\n  default_backend b\n"
+            "backend other\n  server s 127.0.0.1:5432\nbackend b\n  server s 127.0.0.1:{}\n"
         )
         for port, verdict, shown in ((5432, "exposed", "configuration"), (81, "sealed", None)):
             with self.subTest(verdict):
@@ -165,18 +157,8 @@ backend b
 
     def test_xinetd(self):
         service = (
-            "service db
-{{
- type = UNLISTED
- port = 15432
- socket_type = stream
- protocol = tcp
-"
-            " wait = no
- user = root
- redirect = 127.0.0.1 {}
-}}
-"
+            "service db\n{{\n type = UNLISTED\n port = 15432\n socket_type = stream\n protocol = tcp\n"
+            " wait = no\n user = root\n redirect = 127.0.0.1 {}\n}}\n"
         )
         written("xinetd.d/none", "")
         for port, verdict in ((5432, "exposed"), (81, "sealed")):
@@ -226,6 +208,18 @@ while True:
 STAY = "import socket, sys; s = socket.create_connection((sys.argv[1], int(sys.argv[2]))); assert s.recv(1) == b'!'; print('in', flush=True); input()"
 
 
+SSHD = f"""
+HostKey {FOLDER}/host
+AuthorizedKeysFile {FOLDER}/user.pub
+StrictModes no
+PermitRootLogin yes
+UsePAM no
+GatewayPorts yes
+"""
+_SETTINGS = ("StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "LogLevel=ERROR")
+SSH = ("ssh", "-F", "none", "-i", FOLDER / "user", *(f"-o{setting}" for setting in _SETTINGS), "-p", "2222", "-N")
+
+
 @contextmanager
 def guest(address, port, *where):
     """Somebody who comes and stays until the block ends."""
@@ -268,68 +262,34 @@ class Connected(unittest.TestCase):
             found = self.found()
         self.assertEqual((found["verdict"], found["paths"][0]["shown"]), ("exposed", "connection"), found)
 
-    def sshd(self, *where, **options):
-        path = written("sshd_config", f"""
-HostKey {FOLDER}/host
-AuthorizedKeysFile {FOLDER}/user.pub
-StrictModes no
-PermitRootLogin yes
-UsePAM no
-GatewayPorts yes
-""")  # fmt: skip
-        return started(*where, "/usr/sbin/sshd", "-D", "-e", "-f", path, "-p", "2222", stderr=subprocess.DEVNULL, **options)
-
-    SSH = (
-        "-F",
-        "none",
-        "-i",
-        FOLDER / "user",
-        "-o",
-        "StrictHostKeyChecking=no",
-        "-o",
-        "UserKnownHostsFile=/dev/null",
-        "-o",
-        "LogLevel=ERROR",
-        "-p",
-        "2222",
-        "-N",
-    )
+    def sshd(self, where=()):
+        path = written("sshd_config", SSHD)
+        return started("/usr/sbin/sshd", "-D", "-f", path, "-p", "2222", port=2222, where=where)
 
     def test_a_login_with_a_local_forward_goes_through_sshd(self):
-        with self.sshd(port=2222):
-            self.assertEqual(self.found()["verdict"], "sealed", "a login alone leads nowhere")
-            with subprocess.Popen([*NEIGHBOUR, "ssh", *self.SSH, "-L", "127.0.0.1:7000:127.0.0.1:5433", V4]) as client:
-                until(lambda: "7000" in run(*NEIGHBOUR, "ss", "-Hltn"), client)
-                run(*NEIGHBOUR, "ip", "link", "set", "lo", "up")
-                with guest("127.0.0.1", 7000, *NEIGHBOUR):
-                    found = self.found()
-                client.terminate()
-        self.assertEqual(found["verdict"], "exposed", found)
-        self.assertIn("via sshd (pid", found["paths"][0]["text"])
-        self.assertIn("listening on 0.0.0.0:2222, by an open connection", found["paths"][0]["text"])
+        with self.sshd():
+            self.assertEqual(self.found()["verdict"], "sealed", "nobody logs in")
+            forward = started(*SSH, "-L", "127.0.0.1:7000:127.0.0.1:5433", V4, port=7000, where=NEIGHBOUR)
+            with forward, guest("127.0.0.1", 7000, *NEIGHBOUR):
+                found = self.found()
+        self.assertEqual((found["verdict"], found["paths"][0]["shown"]), ("exposed", "connection"), found)
+        self.assertRegex(found["paths"][0]["text"], r"via sshd \(pid \d+\) listening on 0.0.0.0:2222, by an open connection")
 
     def test_a_remote_forward_of_a_client_leads_to_the_client(self):
-        with self.sshd(port=2222), subprocess.Popen([*NEIGHBOUR, "ssh", *self.SSH, "-R", "15432:127.0.0.1:5433", V4]) as client:
-            until(lambda: "15432" in run("ss", "-Hltn"), client)
+        with self.sshd(), started(*SSH, "-R", "15432:127.0.0.1:5433", V4, where=NEIGHBOUR, listens=()):
             self.assertFalse(answers(V4, 15432))
             found = self.found()
-            client.terminate()
         self.assertEqual(found["verdict"], "sealed", found)
 
     def test_a_remote_forward_to_another_machine_leads_here(self):
-        with subprocess.Popen([*NEIGHBOUR, "/usr/sbin/sshd", "-D", "-f", FOLDER / "sshd_config", "-p", "2222"]) as server:
-            until(lambda: "2222" in run(*NEIGHBOUR, "ss", "-Hltn"), server)
-            with subprocess.Popen(["ssh", *self.SSH, "-R", "15432:127.0.0.1:5433", "10.77.1.2"]) as client:
-                until(lambda: "15432" in run(*NEIGHBOUR, "ss", "-Hltn"), client)
-                found = self.found()
-                client.terminate()
-            server.terminate()
+        with self.sshd(NEIGHBOUR), started(*SSH, "-R", "15432:127.0.0.1:5433", "10.77.1.2", listens=NEIGHBOUR):
+            found = self.found()
         self.assertEqual((found["verdict"], found["paths"][0]["shown"]), ("exposed", "command_line"), found)
 
     def test_a_wide_local_forward_to_another_port_does_not_lead_here(self):
-        with self.sshd(port=2222):
+        with self.sshd():
             for port, verdict in ((80, "sealed"), (5433, "unknown")):
-                with self.subTest(port), started("ssh", *self.SSH, "-g", "-L", f"15432:127.0.0.1:{port}", "127.0.0.1"):
+                with self.subTest(port), started(*SSH, "-g", "-L", f"15432:127.0.0.1:{port}", "127.0.0.1"):
                     self.assertEqual(self.found()["verdict"], verdict)
 
 
