@@ -193,7 +193,7 @@ def test_the_keyboard_opens_the_evidence(browser: Browser, tmp_path: Path) -> No
     keys = [{"type": "keyDown", "value": "\ue007"}, {"type": "keyUp", "value": "\ue007"}]
     browser.ask("POST", "/actions", actions=[{"type": "key", "id": "keys", "actions": keys}])
     assert browser.run("return document.querySelector('td details').open") is True
-    assert "INPUT policy" in browser.run("return document.querySelector('.way').innerText")
+    assert "INPUT policy" in browser.run("return document.querySelector('svg.way').textContent")
 
 
 def test_a_thousand_hosts_open(browser: Browser, tmp_path: Path) -> None:
