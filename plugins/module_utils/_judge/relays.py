@@ -261,8 +261,9 @@ def _ssh(command: str, port: int, addresses: frozenset[str]) -> Leads:
         elif "remoteforward" in word.lower():
             named = [_target(host, number, port, addresses) for host, number in _NAMED.findall(" ".join(words[place : place + 3]))]
             answers.append(_strongest(named or ["maybe"]))
-    if not answers:  # one that stays in the background may forward by its configuration
-        return "maybe" if _SSH_WAITS.search(command) else "no"
+    if not answers:  # one that stays in the background, for no reason that the command line tells, may forward by its configuration
+        told = any(_SSH_LOCAL.fullmatch(word) for word in words)
+        return "maybe" if _SSH_WAITS.search(command) and not told else "no"
     return _strongest(answers)
 
 
