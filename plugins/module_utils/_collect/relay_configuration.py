@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     Reader = Callable[[str, "Files"], "tuple[Leg, ...]"]
 
-_MOST_FILES, _MOST_BYTES = 512, 4 << 20
+_MOST_FILES, _MOST_BYTES = 512, 2 << 20
 _MOST_LINKS = 40  # MAXSYMLINKS of linux/namei.h
 _LATE = 2.0  # seconds; the start of a process is known to one second
 _NGINX = (  # where builds of nginx and openresty look

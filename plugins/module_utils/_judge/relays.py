@@ -207,6 +207,8 @@ def leads_to(process: str, command: str, port: int, addresses: frozenset[str], l
         found = re.search(r"systemd-socket-proxyd(?: -\S+)* ([^\s:]+|\[\S+\]):(\w+)", command)
         if found:
             return _target(found[1], found[2], port, addresses)
+    if process == "tailscaled" and "userspace-networking" in command:
+        return "yes"  # without an interface it hands every port to 127.0.0.1
     if process == "kubectl":
         return "no"  # port-forward leads into the cluster
     if any(int(number) == port for _host, number in _NAMED.findall(command)):

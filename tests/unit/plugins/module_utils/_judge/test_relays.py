@@ -66,6 +66,8 @@ OWN = frozenset(["10.0.0.5", "127.0.0.1", "::1"])
         ("kubectl", "kubectl port-forward svc/db 5432:5432", "no"),
         ("cloudflared", "cloudflared tunnel --url tcp://localhost:5432", "yes"),
         ("cloudflared", "cloudflared tunnel run", "maybe"),
+        ("tailscaled", "tailscaled --tun=userspace-networking", "yes"),
+        ("tailscaled", "tailscaled --state=/var/lib/tailscale/tailscaled.state", "maybe"),
         ("nginx", "nginx: master process", "maybe"),
     ],
 )
