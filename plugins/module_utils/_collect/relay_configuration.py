@@ -42,7 +42,11 @@ class Files:
 
     def __init__(self, pid: int, proc: str = "/proc") -> None:
         root = f"{proc}/{pid}/root"
-        self._root = "" if os.path.samefile(root, "/") else root
+        if os.path.samefile(f"{proc}/{pid}/ns/mnt", "/proc/self/ns/mnt") and (
+            os.path.samefile(root, "/") or not os.path.isdir(f"{root}/etc")  # haproxy and stunnel lock themselves up after they read
+        ):
+            root = ""
+        self._root = root
         self._cwd = f"{proc}/{pid}/cwd"
         self._files = self._bytes = 0
         self.newest = 0.0
@@ -179,6 +183,8 @@ def _nginx(command: str, files: Files) -> tuple[Leg, ...]:
     from .._parse import nginx_conf
 
     words = command.split()
+    if words[1:2] == ["worker"]:
+        return (doubt("nginx", "its master process is gone"),)
     given = _option(words, "-c")
     prefix = (_option(words, "-p") or [""])[-1]
     mains = [os.path.join(prefix, given[-1])] if given else [path for path in _NGINX if files.exists(path)]

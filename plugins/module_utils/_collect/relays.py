@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 # Programs whose configuration is read (relay_files.READERS), and systemd, which is asked.
 _CONFIGURED = frozenset(("nginx", "haproxy", "stunnel", "stunnel4", "rinetd", "xinetd", "systemd"))
+
+_RELOADED = ("nginx", "haproxy")
+_WORKS = re.compile(r"nginx: (?:worker|cache)")
 
 
 class Leading(NamedTuple):
@@ -34,23 +38,27 @@ def collect_relays(dump: Dump, run: Runner, found: Listeners) -> Leading:
 
 
 def _configured(found: Listeners, rows: Sequence[Listener], run: Runner) -> list[Relay]:
-    """Read the configuration of each relay once: of the first process that holds its socket, which started the others."""
-    firsts = {relay.pid: relay for relay in found.relays if relay.name in _CONFIGURED}
+    """Read the configuration of each relay once: that of the process which started the others that hold its socket."""
+    named = {relay.pid: relay for relay in found.relays if relay.name in _CONFIGURED}
     listening: dict[int, list[Listener]] = {}
     for row in rows:
         if row.process in _CONFIGURED:
-            # systemd holds the sockets of others, so that it is the first that counts, and it must hold them alone.
-            pid = next((pid for pid in row.pids if pid in firsts and firsts[pid].name == row.process), 0)
-            if pid:
-                listening.setdefault(pid, []).append(row)
+            holders = [named[pid] for pid in row.pids if pid in named and named[pid].name == row.process]
+            first = next((relay for relay in holders if not _WORKS.match(relay.command)), holders[0] if holders else None)
+            if first:
+                listening.setdefault(first.pid, []).append(row)
     if not listening:
         return found.relays
     from . import relay_configuration
 
     told = {}
     for pid, held in listening.items():
-        pids = {pid for row in held for pid in row.pids}
-        begun = [process.started for process in (found.processes.get(pid) for pid in pids) if process and process.started]
-        told[pid] = relay_configuration.legs_of(firsts[pid], held, max(begun, default=None), run)
+        others = {
+            other for row in held for other in row.pids if other != pid and other in named and "shutting down" not in named[other].command
+        }
+        # Those that a reload starts anew; the oldest, for one that crashed is started with what the first one remembers.
+        workers = others if named[pid].name in _RELOADED else set()
+        begun = [process.started for process in map(found.processes.get, workers or {pid}) if process and process.started is not None]
+        told[pid] = relay_configuration.legs_of(named[pid], held, min(begun, default=None), run)
     told = relay_configuration.with_holders(told)
     return [relay._replace(legs=told[relay.pid]) if relay.pid in told else relay for relay in found.relays]

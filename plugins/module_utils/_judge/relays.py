@@ -135,8 +135,9 @@ def _lead(candidate: Candidate, goal: Goal, connections: Sequence[Connection], a
     row = candidate.row
     if row and row.port == goal.port:
         return _NOWHERE  # to itself, which is no way further
+    dials = row is None and leads_to(candidate.process, candidate.command, goal.port, addresses) != "no"
     for connection in connections:
-        if row.inode in connection.through if row else candidate.pid in connection.pids:
+        if row.inode in connection.through if row else dials and candidate.pid in connection.pids:
             return Lead(
                 "yes", "connection", f"{_place(connection.address, connection.port)} → {_place(connection.peer, connection.peer_port)}"
             )

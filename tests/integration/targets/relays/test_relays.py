@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -272,7 +273,7 @@ class Connected(unittest.TestCase):
 
     def sshd(self, where=()):
         path = written("sshd_config", SSHD)
-        return started("/usr/sbin/sshd", "-D", "-f", path, "-p", "2222", port=2222, where=where)
+        return started(shutil.which("sshd"), "-D", "-f", path, "-p", "2222", port=2222, where=where)
 
     def test_a_login_with_a_local_forward_goes_through_sshd(self):
         with self.sshd():

@@ -15,9 +15,11 @@ import pytest
 from ansible_collections.loopguard.loopback.plugins.module_utils._collect import relay_configuration, socket_units
 from ansible_collections.loopguard.loopback.plugins.module_utils._collect.command import Output
 from ansible_collections.loopguard.loopback.plugins.module_utils._collect.connections import collect_connections
-from ansible_collections.loopguard.loopback.plugins.module_utils._collect.listeners import collect
+from ansible_collections.loopguard.loopback.plugins.module_utils._collect.listeners import Listeners, collect
 from ansible_collections.loopguard.loopback.plugins.module_utils._collect.netlink import dump
+from ansible_collections.loopguard.loopback.plugins.module_utils._collect.processes import Process
 from ansible_collections.loopguard.loopback.plugins.module_utils._collect.relay_configuration import Files, legs_of
+from ansible_collections.loopguard.loopback.plugins.module_utils._collect.relays import collect_relays
 from ansible_collections.loopguard.loopback.plugins.module_utils._model.gap import Gap
 from ansible_collections.loopguard.loopback.plugins.module_utils._model.relay import Leg, Relay
 
@@ -112,6 +114,8 @@ def test_links_of_another_root_stay_in_it(tmp_path):
     root = tmp_path / "7/root"
     (root / "etc/sites").mkdir(parents=True)
     (root / "etc/real").mkdir()
+    (tmp_path / "7/ns").mkdir()
+    (tmp_path / "7/ns/mnt").write_text("another")
     (root / "etc/real/a").write_text("inside")
     (root / "etc/sites/a").symlink_to("/etc/real/../real/a")
     (root / "etc/loop").symlink_to("/etc/loop")
@@ -123,15 +127,52 @@ def test_links_of_another_root_stay_in_it(tmp_path):
         files.find("/etc/loop")
 
 
+def test_one_that_locked_itself_up_read_outside(tmp_path):
+    (tmp_path / "7/root/dev").mkdir(parents=True)
+    (tmp_path / "7/ns").mkdir()
+    (tmp_path / "7/ns/mnt").symlink_to("/proc/self/ns/mnt")
+    (tmp_path / "conf").write_text("outside")
+    assert Files(7, proc=str(tmp_path)).find(str(tmp_path / "conf")) == [(str(tmp_path / "conf"), "outside")]
+    (tmp_path / "7/root/etc").mkdir()
+    with pytest.raises(FileNotFoundError):
+        Files(7, proc=str(tmp_path)).find(str(tmp_path / "conf"))
+
+
+MASTER, WORKER = "nginx: master process nginx -c /nowhere", "nginx: worker process"
+
+
+def relays(started, commands):
+    """Judge an nginx with these processes, pid -> start and command line; its file changed at 1500."""
+    row = listening(80, tuple(commands))._replace(process="nginx")
+    known = {pid: Process(pid, "nginx", command, started[pid], "") for pid, command in commands.items()}
+    return Listeners("1", [row], "netlink", [], known, [Relay(pid, "nginx", command) for pid, command in commands.items()])
+
+
+@pytest.mark.parametrize(
+    ("commands", "started", "expected"),
+    [
+        ({3: WORKER, 9: MASTER}, {3: 1200.0, 9: 1000.0}, (9, 1200.0)),
+        ({3: WORKER, 4: WORKER, 9: MASTER}, {3: 1200.0, 4: 1600.0, 9: 1000.0}, (9, 1200.0)),
+        ({3: f"{WORKER} is shutting down", 4: WORKER, 9: MASTER}, {3: 1200.0, 4: 1600.0, 9: 1000.0}, (9, 1600.0)),
+        ({9: "nginx -g daemon off;"}, {9: 1000.0}, (9, 1000.0)),
+        ({3: WORKER}, {3: 1000.0}, (3, 1000.0)),
+    ],
+)
+def test_the_master_is_read_and_its_oldest_worker_tells_the_age(monkeypatch, commands, started, expected):
+    asked = []
+    monkeypatch.setattr(relay_configuration, "legs_of", lambda relay, _rows, begun, _run: asked.append((relay.pid, begun)) or ())
+    collect_relays(lambda *_arguments: [], no_tool, relays(started, commands))
+    assert asked == [expected]
+
+
 SOCKETS = "Accept=no\nListen=0.0.0.0:15432 (Stream)\nId=r.socket\nTriggers=r.service\n"
 SERVICE = "ExecStart={ path=/x ; argv[]=/lib/systemd/systemd-socket-proxyd 127.0.0.1:5432 ; ignore_errors=no }\nId=r.service\n"
 
 
-def row(port, pids=(1,)):
-    found = collect(dump, no_tool, protocols=["tcp"], processes=False).rows
+def listening(port, pids=(1,)):
     with socket.create_server(("127.0.0.1", 0)):
-        found = found or collect(dump, no_tool, protocols=["tcp"], processes=False).rows
-    return found[0]._replace(address="0.0.0.0", port=port, pids=pids, process="systemd")
+        found = collect(dump, no_tool, protocols=["tcp"], processes=False).rows
+    return found[0]._replace(address="0.0.0.0", port=port, pids=pids, process="systemd", namespace="1")
 
 
 @pytest.mark.parametrize(
@@ -151,7 +192,7 @@ def test_sockets_that_systemd_holds(rows, answers, expected):
         text = left.pop(0)
         return Output(1, "", "no bus") if text is None else Output(0, text, "")
 
-    ways = socket_units.legs(1, [row(port) for port in rows], run)
+    ways = socket_units.legs(1, [listening(port) for port in rows], run)
     assert [leg.target or leg.doubt for leg in ways] == expected
     assert left == []
 

@@ -179,3 +179,11 @@ def test_an_open_connection_shows_that_any_program_leads_in(made, leads):
 
 def test_an_open_connection_is_stronger_than_a_configuration_without_it():
     assert lead(candidate(), connections=[connection()])[0][2] == "connection"
+
+
+@pytest.mark.parametrize(("command", "leads"), [("ssh -R 1:localhost:99 far", False), ("cloudflared tunnel run", True)])
+def test_a_connection_of_one_that_dials_out(command, leads):
+    process = command.split()[0]
+    agent = Candidate(process, command, 8, None, None, True)
+    found = [lead.shown for _agent, lead in leading([agent], GOAL, [connection()], OWN)]
+    assert found == (["connection"] if leads else [])
