@@ -16,8 +16,8 @@ description:
   - A service is V(sealed) only when every path to it was evaluated, over IPv4 and over IPv6, and is closed.
     Whatever could not be read or evaluated makes it V(unknown), and is named.
   - Evaluates the bind address, the packet filter on the way in (iptables with nf_tables and legacy, nftables), C(route_localnet),
-    rules that send packets on (DNAT, REDIRECT, NETMAP, published containers), and the command lines of known relays. Relays whose
-    configuration decides are found and reported as V(unknown).
+    rules that send packets on (DNAT, REDIRECT, NETMAP, published containers), and relays, by their command lines, their configurations
+    and the connections that are open.
 options:
   services:
     description:
@@ -229,6 +229,13 @@ exposures:
           type: str
           returned: always
           sample: "anyone on eth0 (IPv4): no rule in INPUT decides, policy ACCEPT"
+        shown:
+          description:
+            - What shows that a relay leads to the service; V(null) for a path that is none.
+            - V(program) is a program that hands on what it gets, while nothing tells where to.
+          type: str
+          returned: always
+          choices: [connection, configuration, command_line, program]
     reasons:
       description: Why the verdict is what it is, the most important first.
       type: list
