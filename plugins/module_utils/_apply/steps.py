@@ -49,13 +49,10 @@ def apply(run: Runner, asked: Asked) -> dict[str, Any]:
         raise ApplyError("Only root can change the packet filter: use `become: true`. Nothing was applied.")
     if asked.persist and asked.present and not possible():
         raise ApplyError("`persist` takes systemd, which this host does not have. Nothing was applied.")
-    try:
-        if asked.check:
-            return _apply(run, asked)
-        with deadman.locked(asked.seconds):
-            return _apply(run, asked)
-    except OSError as error:
-        raise ApplyError(f"{error.filename}: {error.strerror}. Nothing was applied.") from error
+    if asked.check:
+        return _apply(run, asked)
+    with deadman.locked(asked.seconds):
+        return _apply(run, asked)
 
 
 def _apply(run: Runner, asked: Asked) -> dict[str, Any]:
