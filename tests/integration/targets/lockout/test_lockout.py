@@ -12,6 +12,7 @@ are made with community.general.iptables_state, for the table that is printed at
 from __future__ import annotations
 
 import contextlib
+import difflib
 import json
 import os
 import re
@@ -182,7 +183,7 @@ class Host:
         }
         inventory.write_text(json.dumps({"all": {"hosts": {self.name: variables}}}))
         argv = ["ansible", self.name, "-i", inventory, "-m", module, "-a", json.dumps(arguments), *options]
-        return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
+        return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
     def replace(self, tools):
         """Put scripts before the programs of /usr/sbin, on this host alone."""
@@ -204,13 +205,8 @@ class Host:
 
     def sessions(self):
         """Return the processes of every session: all below the first sshd but what has left them."""
-        found = []
-        todo = [pid for pid in children(self.pid) if Path(f"/proc/{pid}/comm").read_text().strip().startswith("sshd")]
-        while todo:
-            pid = todo.pop()
-            found.append(pid)
-            todo += children(pid)
-        return found
+        found = [pid for pid in children(self.pid) if Path(f"/proc/{pid}/comm").read_text().startswith("sshd")]
+        return [pid for session in found for pid in (session, *below(session))]
 
 
 def run(*argv):
@@ -235,6 +231,16 @@ def children(pid):
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
+def below(pid):
+    return [found for child in children(pid) for found in (child, *below(child))]
+
+
+def kill(pids):
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
 def ssh_options(folder):
     return ["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR", "-i", str(folder / "key")]
 
@@ -256,16 +262,13 @@ def under_way(host, start, peer):
 
 def controller_killed(host, start, peer):
     task = under_way(host, start, peer)
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(task.pid, signal.SIGKILL)
+    kill([task.pid, *below(task.pid)])  # Ansible's workers have sessions of their own
     return task.communicate()[0]
 
 
 def session_cut(host, start, peer):
     task = under_way(host, start, peer)
-    for pid in host.sessions():
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+    kill(host.sessions())
     return task.communicate()[0]
 
 
@@ -344,7 +347,9 @@ def observe(trial, host, start, peer):
     end = time.monotonic() + 30
     while time.monotonic() < end and (host.dump() != before or host.states() & {"armed", "undoing"}):
         time.sleep(0.2)
-    return Outcome(output, host.dump() == before, host.ssh("true").returncode == 0, time.monotonic() - begun)
+    after = host.dump()
+    output += "\n".join(difflib.unified_diff(before.splitlines(), after.splitlines(), "before", "after", lineterm=""))
+    return Outcome(output, after == before, host.ssh("true").returncode == 0, time.monotonic() - begun)
 
 
 @pytest.fixture(scope="session")
