@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 FAMILIES = {"ipv4": ("iptables", "ip", "IPv4"), "ipv6": ("ip6tables", "ip6", "IPv6")}
 _LEGACY_NAMES = {"ipv4": "/proc/net/ip_tables_names", "ipv6": "/proc/net/ip6_tables_names"}
 _AFTER = "#--- with the new rules\n"
-_LINE = re.compile(r"\bline:? (\d+)\b")
 
 # Exit statuses of the scripts: what went wrong. Anything else is unshare's own.
 _NOT_REPRODUCED, _REFUSED = 98, 97
@@ -287,11 +286,16 @@ def _aside(run: Runner, script: str, folder: str, argument: str) -> Output:
 
 def _refusal(stderr: str, lines: list[int], ruleset: str) -> str:
     """Tell the line of the ruleset, its text, and what the tool said of it."""
-    said = [line for line in stderr.splitlines() if line.strip() and not line.startswith(("Error occurred at line", "Try `", "# Warning"))]
-    found = _LINE.search(stderr[stderr.find("Error occurred at line") :] if "Error occurred at line" in stderr else stderr)
-    number = lines[int(found[1]) - 1] if found and 0 < int(found[1]) <= len(lines) else 0
-    where = f"line {number} of the ruleset ({ruleset.splitlines()[number - 1].strip()}): " if number else ""
-    return where + " ".join(said)[:500]
+    said = " ".join(line for line in stderr.splitlines() if line.strip() and not line.startswith(("Error occurred", "Try `", "# Warning")))
+    asked = ruleset.splitlines()
+    named = re.search(r"Error occurred at line: (\d+)|line (\d+) failed", stderr)
+    place = int(named[1] or named[2]) - 1 if named else -1
+    number = lines[place] if 0 <= place < len(lines) else 0
+    quoted = re.search(r"'([^']+)'", said)
+    if not number and quoted:  # iptables-nft tells of a missing chain only its name
+        number = next((number for number, line in enumerate(asked, 1) if quoted[1] in line.split()), 0)
+    where = f"line {number} of the ruleset ({asked[number - 1].strip()}): " if number else ""
+    return f"{where}{said[:500]}"
 
 
 def _of_tables(saved: str, wanted: set[str]) -> str:

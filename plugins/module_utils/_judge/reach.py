@@ -160,7 +160,9 @@ class _Side(Surroundings):
                 packets, _dropped = self._pass({start._replace(tracked=None): stopped}, phase, packet.interface, [])
                 arrived &= ~stopped | _union(packets)
         gone = self.segments.everything & ~arrived
-        parts = self._reasoned("dropped", gone, walks) if drops else [Part("dropped", tuple(self.segments.ranges(gone)), ())] if gone else []
+        parts = (
+            self._reasoned("dropped", gone, walks) if drops else [Part("dropped", tuple(self.segments.ranges(gone)), ())] if gone else []
+        )
         parts += self._reasoned("accepted", arrived & ~may_drop, walks)
         return parts + self._reasoned("maybe", arrived & may_drop, walks)
 
