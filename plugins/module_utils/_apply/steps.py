@@ -81,6 +81,8 @@ def _apply(run: Runner, asked: Asked) -> dict[str, Any]:
     if not different:
         boot.write(run)
         return result
+    if any(side.standing(change) != change.before for side, change in different):
+        raise ApplyError("Something else changed the packet filter at the same time; run this again. Nothing was applied.")
     this = deadman.start(run, asked.token, different, asked.seconds, {"connection": str(connection and connection.peer_port)})
     _verify(run, this, different)
     if asked.confirm:
