@@ -87,7 +87,7 @@ class Boot:
 
     @property
     def stands(self) -> str:
-        """Say what is there now: `nothing`, `this ruleset` or `another ruleset`."""
+        """Say what is there now: `nothing`, `this ruleset`, or `another ruleset` than is wanted."""
         found = {path: _read(path) for path in self._all}
         there = {path: text for path, text in found.items() if text is not None}
         if not there and not os.path.islink(self._link):
@@ -102,11 +102,14 @@ class Boot:
         """Make it so. Raises ApplyError."""
         if self.stands == self.wanted:
             return
+        systemd = os.path.isdir("/run/systemd/system")
+        if systemd and not self._files:
+            succeeded(run, ["systemctl", "stop", self.unit])  # it has done its work at boot, and would be listed for ever
         try:
             self._write()
         except OSError as error:
             raise ApplyError(f"The rules stand, but not after a reboot: {error.filename}: {error.strerror}.") from error
-        if os.path.isdir("/run/systemd/system"):
+        if systemd:
             succeeded(run, ["systemctl", "daemon-reload"])
 
     def _write(self) -> None:

@@ -13,18 +13,18 @@ from ansible_collections.loopguard.loopback.plugins.module_utils._apply import n
 LISTINGS = sorted((Path(__file__).parents[1] / "fixtures/nft").glob("*.txt"))
 MOVING = """\
 table inet loopguard {
-	set met {
-		type ipv4_addr
-		flags dynamic,timeout
-		elements = { 192.0.2.1 timeout 1h expires 59m,
-			     192.0.2.2 timeout 1h expires 58m }
-	}
+\tset met {
+\t\ttype ipv4_addr
+\t\tflags dynamic,timeout
+\t\telements = { 192.0.2.1 timeout 1h expires 59m,
+\t\t\t     192.0.2.2 timeout 1h expires 58m }
+\t}
 
-	set fixed {
-		type ipv4_addr
-		flags interval
-		elements = { 198.51.100.0/24 }
-	}
+\tset fixed {
+\t\ttype ipv4_addr
+\t\tflags interval
+\t\telements = { 198.51.100.0/24 }
+\t}
 }
 """
 
