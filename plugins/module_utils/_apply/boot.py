@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -76,10 +77,9 @@ class Boot:
             text, _lines = iptables_text.transaction(ruleset, {}, name)
             self._files[file] = text
             if side.kind == "iptables-nft":
-                family = "ip" if side.label == "ipv4" else "ip6"
-                steps += [_NOTE.format(tool=side.tool, family=family, table=table) for table in sorted(iptables_text.tables(text))]
+                steps += [_NOTE.format(tool=side.tool, family=side.family, table=table) for table in sorted(iptables_text.tables(text))]
             own = iptables_text.declared(text, name)
-            stands = _STANDS.format(command=side.tool, table=own[0], chain=own[1]) if own else "false"
+            stands = _STANDS.format(command=side.tool, table=own[0], chain=shlex.quote(own[1])) if own else "false"
             steps.append(_RESTORE.format(stands=stands, tool=side.tool, file=file))
         if sides:
             self._files[stem] = _SCRIPT.format(steps="".join(steps))

@@ -260,9 +260,12 @@ class _Folder:
         return self
 
     def write(self, files: dict[str, str]) -> None:
-        for name, text in files.items():
-            with open(os.path.join(self.path, name), "w", encoding="utf-8") as file:
-                file.write(text)
+        try:
+            for name, text in files.items():
+                with open(os.path.join(self.path, name), "w", encoding="utf-8") as file:
+                    file.write(text)
+        except OSError as error:
+            raise ApplyError(f"{self.path}: {error.strerror}") from error
 
     def __exit__(self, *_exception: object) -> None:
         for name in os.listdir(self.path):
