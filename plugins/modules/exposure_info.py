@@ -17,6 +17,9 @@ description:
     Whatever could not be read or evaluated makes it V(unknown), and is named.
   - Evaluates the bind address, the packet filter on the way in (iptables with nf_tables and legacy, nftables), C(route_localnet),
     and the command lines of known relays. Redirects, and relays whose configuration decides, are found and reported as V(unknown).
+  - A host counts as Windows when its shell is C(powershell) or C(cmd), as it is with the connections C(winrm) and C(psrp). There the
+    action runs M(ansible.windows.win_listen_ports_facts#module) and M(ansible.windows.win_powershell#module) and judges on the controller;
+    of the options it takes O(services), O(discover) and O(evidence).
 options:
   services:
     description:
@@ -101,10 +104,15 @@ options:
 extends_documentation_fragment:
   - loopguard.loopback.attributes
   - loopguard.loopback.attributes.info
-  - loopguard.loopback.attributes.linux
+attributes:
+  platform:
+    support: full
+    platforms: linux, windows
 seealso:
   - module: loopguard.loopback.bind_facts
   - module: loopguard.loopback.firewall_facts
+  - plugin: loopguard.loopback.windows_exposure
+    plugin_type: filter
 """
 
 EXAMPLES = r"""
@@ -282,6 +290,16 @@ host:
       description: How long gathering and judging took.
       type: float
       returned: always
+    system:
+      description: V(linux) or V(windows). The other keys of a Windows host are the same; it has no C(namespace).
+      type: str
+      returned: always
+      sample: linux
+    own_rules:
+      description: The names of the rules in the group C(loopguard.loopback) of the Windows Firewall.
+      type: list
+      elements: str
+      returned: on Windows
     collected:
       description: When, in UTC.
       type: str
@@ -351,6 +369,7 @@ def main() -> None:
         "hostname": platform.node(),
         "privileged": os.geteuid() == 0,
         "recorded": recorded,
+        "system": platform.system().lower(),
         "collected": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "namespace": namespace,
         "seconds": round(time.monotonic() - begun, 3),

@@ -77,7 +77,10 @@ def _leads(candidate: Candidate, port: int, addresses: frozenset[str]) -> Leads:
         return "no"  # to itself, which is no way further
     leads = leads_to(candidate.process, candidate.command, port, addresses)
     # A socket of ssh (-L, -D) leads to the other end, which may be this machine.
-    return "maybe" if candidate.row and candidate.process == "ssh" else leads
+    if candidate.row and candidate.process == "ssh":
+        return "maybe"
+    # An entry of portproxy for which nothing listens now does so when its service starts again.
+    return _weaker(leads, "maybe") if candidate.process == "portproxy" and not candidate.pid else leads
 
 
 def leads_to(process: str, command: str, port: int, addresses: frozenset[str]) -> Leads:
@@ -93,6 +96,9 @@ def leads_to(process: str, command: str, port: int, addresses: frozenset[str]) -
         found = re.search(r"-container-ip\s+(\S+)\s+-container-port\s+(\d+)", command)
         if found:
             return "yes" if _is_local(found[1], addresses) and int(found[2]) == port else "no"
+    if process == "portproxy":
+        host, _space, number = command.rpartition(" ")
+        return _target(host, number, port, addresses)
     if process == "kubectl":
         return "no"  # port-forward leads into the cluster
     if any(int(number) == port for _host, number in _NAMED.findall(command)):

@@ -16,6 +16,7 @@ FORWARDERS = frozenset(
         "nginx", "apache2", "httpd", "haproxy", "envoy", "traefik", "caddy", "squid", "varnishd", "hitch", "stunnel", "stunnel4",
         "tinyproxy", "3proxy", "microsocks", "danted", "sockd", "privoxy",
         "proxysql", "mysqlrouter", "nutcracker",
+        "portproxy",
     )
 )  # fmt: skip
 # These need no listener: they dial out and let the other end come in.
@@ -30,3 +31,12 @@ class Relay(NamedTuple):
     pid: int
     name: str
     command: str
+
+
+class PortProxy(NamedTuple):
+    """An entry of `netsh interface portproxy`: Windows listens there (a wildcard for *) and connects to host, port target."""
+
+    address: str
+    port: int
+    host: str
+    target: int
