@@ -71,8 +71,9 @@ def test_verify_bind_asserts_what_a_windows_host_listens_on(web1):
 
 def test_verify_bind_never_changes_a_windows_host(web1):
     web1.play(["verify_bind"], verify_bind_enforce=True).failed()
-    assert "this role cannot do that for kind postgresql" in web1.said
-    assert {call["module"] for call in web1.calls} == {LISTENERS, EVIDENCE}
+    assert "verify_bind_enforce is not for Windows hosts: nothing was changed on this one." in web1.said
+    assert [call["module"] for call in web1.calls] == [LISTENERS, EVIDENCE]
+    web1.play(["verify_bind"], "--check", verify_bind_enforce=True).failed()
 
 
 def test_the_report_shows_a_windows_host_in_the_same_table(web1):
@@ -90,10 +91,10 @@ def test_hostile_names_are_shown_escaped(web1):
 
 
 def test_a_host_that_sends_nonsense_fails_and_is_no_pass(web1):
-    web1.evidence["rules"] = "none"
+    web1.evidence["profiles"] = "none"
     web1.play(["verify_bind"], verify_bind_fail_on="never").failed()
     assert "The answer of this Windows host was not understood" in web1.said
-    assert "rules is not a list" in web1.said
+    assert "profiles is not a list" in web1.said
 
 
 def test_a_script_that_failed_is_told(web1):
