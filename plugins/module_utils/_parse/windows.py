@@ -36,6 +36,7 @@ _CATEGORIES = {"0": "Public", "1": "Private", "2": "Domain"}
 _PROFILES = {"Domain": 1, "Private": 2, "Public": 4}
 _ANY_PROFILE = (0, 0x7FFFFFFF)
 # Action of MSFT_NetFirewallRule: allow, bypass, block; and the order in which Windows asks. Any other may do anything.
+_BYPASSES = 3
 _TARGETS: dict[int, TargetKind] = {2: "accept", 3: "accept", 4: "drop"}
 _BYPASS, _BLOCK, _ALLOW = range(3)
 _ORDER = {2: _ALLOW, 3: _BYPASS, 4: _BLOCK}
@@ -216,8 +217,9 @@ def _rules(row: dict[str, Any], number: int) -> list[Rule]:
         matches.append(_unknown(f"interfaces {row['interfaces']!r}"))
     if row.get("package") not in ("", "Any") or row.get("owner") != "" or row.get("platforms") != []:
         matches.append(_unknown("package, owner or platform"))
-    if (row.get("authentication"), row.get("encryption")) != ("NotRequired", "NotRequired") or row.get("override_block") != "False":
-        matches.append(_unknown("authentication"))
+    secured = [row.get(key) for key in ("authentication", "encryption", "override_block")]
+    if secured != ["NotRequired", "NotRequired", "False"] or action == _BYPASSES:
+        matches.append(_unknown(f"authentication {secured!r}"))
     states = row.get("enforcement")
     if _TARGETS.get(action) == "drop" and not _in_force(states):
         matches.append(_unknown(f"enforcement {states!r}"))  # a block that is not in force blocks nothing

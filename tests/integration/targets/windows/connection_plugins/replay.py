@@ -8,6 +8,13 @@ Every call is written down. What was not recorded is refused, and the play fails
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleConnectionFailure
+from ansible.plugins.connection import ConnectionBase
+
 DOCUMENTATION = r"""
 name: replay
 short_description: A recorded Windows host
@@ -25,13 +32,6 @@ options:
     required: true
     vars: [{name: replay_script}]
 """
-
-import json
-from pathlib import Path
-from typing import Any
-
-from ansible.errors import AnsibleConnectionFailure
-from ansible.plugins.connection import ConnectionBase
 
 _MANIFEST = b"\n\0\0\0\0\n"
 _RULE_OPTIONS = {
@@ -146,7 +146,7 @@ def _as_told(rule: dict[str, str]) -> dict[str, Any]:
         "dynamic_target": "Any",
         "local_addresses": ["Any"],
         "remote_addresses": rule.get("remoteip", "any").replace("any", "Any").split(","),
-        **{key: "Any" for key in ("program", "service", "interface_type", "local_user", "remote_user", "remote_machine")},
+        **dict.fromkeys(("program", "service", "interface_type", "local_user", "remote_user", "remote_machine"), "Any"),
         "package": "",
         "interfaces": ["Any"],
         "authentication": "NotRequired",
