@@ -12,7 +12,8 @@ author:
   - The loopguard.loopback authors (@loopguard)
 short_description: The rules of the Windows Firewall that close declared services
 description:
-  - Returns one inbound rule for each service that is closed to anyone, for M(community.windows.win_firewall_rule#module). It blocks, in every profile.
+  - Returns one inbound rule for each service that is closed to anyone and whose control C(firewall) is not waived, for
+    M(community.windows.win_firewall_rule#module). It blocks, in every profile.
   - On Windows a rule that blocks beats every rule that allows. So a service with C(allow) is blocked for every address but the
     allowed ones, as ranges. The rule lets nobody in; that is left to the rules that allow, and to the default of the profile.
   - There is no exception for loopback, because the Windows Firewall does not see it; a rule with loopback addresses has no effect.
@@ -23,6 +24,11 @@ options:
     type: list
     elements: dict
     required: true
+  keep:
+    description: Networks that no rule blocks.
+    type: list
+    elements: str
+    default: []
 """
 
 EXAMPLES = r"""
@@ -62,9 +68,11 @@ _value:
       sample: 0.0.0.0-10.1.255.255,10.3.0.0-255.255.255.255,::-ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff
 """
 
+from collections.abc import Sequence
 from typing import Any, Callable
 
 from ansible.errors import AnsibleFilterError
+from ansible_collections.loopguard.loopback.plugins.module_utils._model.network import network_range
 from ansible_collections.loopguard.loopback.plugins.module_utils._model.service import DeclarationError, Service, parse_services
 from ansible_collections.loopguard.loopback.plugins.module_utils._services.catalogue import KIND_NAMES
 
@@ -78,23 +86,24 @@ else:
 _EVERYONE = ("0.0.0.0/0", "::/0")
 
 
-def windows_block_rules(services: Any) -> list[dict[str, str]]:
+def windows_block_rules(services: Any, keep: Sequence[str] = ()) -> list[dict[str, str]]:
     """Return the rules. Raises AnsibleFilterError that names the service that cannot be closed by one."""
     if _missing:
         raise AnsibleFilterError(f"windows_block_rules: the Python library netaddr is missing on the controller: {_missing}")
     try:
         declared = parse_services(list(services), KIND_NAMES)
-    except DeclarationError as error:
+        kept = [network_range(str(text)).text for text in keep]
+    except (DeclarationError, ValueError) as error:
         raise AnsibleFilterError(f"windows_block_rules: {error}") from error
-    return [rule for service in declared for rule in _rule(service)]
+    return [rule for service in declared if "firewall" not in service.controls for rule in _rule(service, (*service.allow, *kept))]
 
 
-def _rule(service: Service) -> list[dict[str, str]]:
+def _rule(service: Service, allow: Sequence[str]) -> list[dict[str, str]]:
     if service.protocol not in ("tcp", "udp"):
         raise AnsibleFilterError(f"windows_block_rules: {service.name}: Windows has no rules for ports of {service.protocol}")
-    others = IPSet(_EVERYONE) - IPSet(network for text in service.allow for network in _cidrs(text))
+    others = IPSet(_EVERYONE) - IPSet(network for text in allow for network in _cidrs(text))
     ranges = [f"{span[0]}-{span[-1]}" for span in others.iter_ipranges()]
-    name, addresses = f"loopguard.loopback {service.protocol} {service.port}", ",".join(ranges) if service.allow else "any"
+    name, addresses = f"loopguard.loopback {service.protocol} {service.port}", ",".join(ranges) if allow else "any"
     rule = {"name": name, "protocol": service.protocol, "localport": str(service.port), "remoteip": addresses}
     return [rule] if ranges else []
 

@@ -71,6 +71,11 @@ _value:
       description: What could not be seen on this host.
       type: list
       elements: dict
+    firewall:
+      description:
+        - The rules of the Windows Firewall in the shape of the fact C(loopguard_firewall) of M(loopguard.loopback.firewall_facts), for
+          P(loopguard.loopback.firewall_controls#filter). Returned with O(evidence=full).
+      type: dict
     host:
       description: C(hostname), C(privileged), C(system), C(own_rules) and an empty C(namespace).
       type: dict
@@ -85,6 +90,8 @@ from ansible_collections.loopguard.loopback.plugins.module_utils._judge.exposure
 from ansible_collections.loopguard.loopback.plugins.module_utils._judge.record import result
 from ansible_collections.loopguard.loopback.plugins.module_utils._judge.windows import with_proxies
 from ansible_collections.loopguard.loopback.plugins.module_utils._model.evidence import Evidence
+from ansible_collections.loopguard.loopback.plugins.module_utils._model.firewall import firewall_to_dict
+from ansible_collections.loopguard.loopback.plugins.module_utils._model.host import host_to_dict
 from ansible_collections.loopguard.loopback.plugins.module_utils._model.service import DeclarationError, parse_services
 from ansible_collections.loopguard.loopback.plugins.module_utils._parse import windows
 from ansible_collections.loopguard.loopback.plugins.module_utils._parse.error import ParseError
@@ -115,7 +122,8 @@ def windows_exposure(
         "namespace": "",
         "own_rules": list(host.own_rules),
     }
-    return {**result(seen, judge(seen, declared), full=evidence == "full"), "host": about}
+    judged = {**result(seen, judge(seen, declared), full=evidence == "full"), "host": about}
+    return {**judged, "firewall": {**firewall_to_dict(host.firewall), "host": host_to_dict(host.network)}} if evidence == "full" else judged
 
 
 class FilterModule:

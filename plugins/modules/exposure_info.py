@@ -255,6 +255,10 @@ exposures:
       description: The controls that the declaration waives, with the reason given.
       type: dict
       returned: always
+firewall:
+  description: The rules of a Windows host in the shape of the fact C(loopguard_firewall) of M(loopguard.loopback.firewall_facts).
+  returned: on Windows with O(evidence=full)
+  type: dict
 summary:
   description: How many services have each verdict.
   returned: success

@@ -31,7 +31,14 @@ class Host:
         (self.folder / "evidence.json").write_text(json.dumps(self.evidence))
         (self.folder / "listen_ports.json").write_text(json.dumps(self.listeners))
         (self.folder / "calls.jsonl").write_text("")
-        hosts = {"web1": {"ansible_connection": "replay", "replay_folder": str(self.folder), "replay_script": str(SCRIPT)}}
+        hosts = {
+            "web1": {
+                "ansible_connection": "replay",
+                "ansible_shell_type": "powershell",
+                "replay_folder": str(self.folder),
+                "replay_script": str(SCRIPT),
+            }
+        }
         (self.folder / "hosts.json").write_text(json.dumps({"all": {"hosts": hosts}}))
         tasks = [{"name": role, "ansible.builtin.import_role": {"name": f"loopguard.loopback.{role}"}} for role in roles]
         play = {"name": "Test", "hosts": "web1", "gather_facts": False, "tasks": tasks}
@@ -107,3 +114,89 @@ def test_check_mode_looks_as_well(web1):
     web1.play(["verify_bind"], "--check", verify_bind_fail_on="never").passed()
     assert all(call["check"] for call in web1.calls)
     assert len(web1.calls) == 2
+
+
+RULE = {
+    "name": "loopguard.loopback tcp 5432",
+    "group": "loopguard.loopback",
+    "direction": "in",
+    "action": "block",
+    "enabled": True,
+    "profiles": ["domain", "private", "public"],
+    "protocol": "tcp",
+    "localport": "5432",
+    "remoteip": "any",
+}
+
+
+def test_restrict_firewall_asserts_first(web1):
+    web1.play(["restrict_firewall"]).failed()
+    assert "the firewall lets in anyone on Ethernet (IPv4): Windows Firewall Public rule 1 `Allow 'PostgreSQL'`" in web1.said
+    assert not web1.rules_called()
+
+
+def test_restrict_firewall_closes_the_port_once_and_proves_it(web1):
+    web1.play(["restrict_firewall"], restrict_firewall_enforce=True).passed()
+    (call,) = web1.rules_called()
+    assert {key: call["options"][key] for key in RULE} == RULE
+    assert call["options"].get("state", "present") == "present"
+    assert [entry["module"] for entry in web1.calls].count(EVIDENCE) == 2
+    assert "the firewall closes it to everyone but this machine, over IPv4 and IPv6" in web1.said
+    assert "changed=1" in web1.said
+    web1.play(["restrict_firewall"], restrict_firewall_enforce=True).passed()
+    assert "changed=0" in web1.said
+    web1.play(["restrict_firewall", "verify_bind", "exposure_report"], verify_bind_fail_on="never").passed()
+    assert "2 sealed, of 2 services on 1 host" in web1.said
+
+
+def test_check_mode_shows_the_change_and_makes_none(web1):
+    web1.play(["restrict_firewall"], "--check", "--diff", restrict_firewall_enforce=True).passed()
+    assert "+[loopguard.loopback tcp 5432]" in web1.said
+    assert "changed=1" in web1.said
+    assert all(call["check"] for call in web1.calls)
+    assert not (web1.folder / "rules.json").exists()
+
+
+def test_absent_removes_the_rules_and_a_service_that_is_gone_loses_its_own(web1):
+    other = {"name": "cache", "port": 6379}
+    web1.play(["restrict_firewall"], services=[DB, other], restrict_firewall_enforce=True).passed()
+    web1.play(["restrict_firewall"], services=[other], restrict_firewall_enforce=True).passed()
+    assert list(json.loads((web1.folder / "rules.json").read_text())) == ["loopguard.loopback tcp 6379"]
+    web1.play(["restrict_firewall"], services=[other], restrict_firewall_enforce=True, restrict_firewall_state="absent").passed()
+    assert json.loads((web1.folder / "rules.json").read_text()) == {}
+    web1.play(["restrict_firewall"], services=[other], restrict_firewall_enforce=True, restrict_firewall_state="absent").passed()
+    assert "changed=0" in web1.said
+
+
+def test_allowed_sources_are_left_out_of_the_block(web1):
+    allowed = {**DB, "allow": ["10.2.0.0/16", "2001:db8::/32"]}
+    web1.play(["restrict_firewall"], services=[allowed], restrict_firewall_enforce=True, restrict_firewall_keep=["10.7.0.1"]).passed()
+    (call,) = web1.rules_called()
+    assert call["options"]["remoteip"] == (
+        "0.0.0.0-10.1.255.255,10.3.0.0-10.7.0.0,10.7.0.2-255.255.255.255,"
+        "::-2001:db7:ffff:ffff:ffff:ffff:ffff:ffff,2001:db9::-ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"
+    )
+    assert "the firewall closes it to everyone but this machine, 10.2.0.0/16, 2001:db8::/32, 10.7.0.1" in web1.said
+
+
+def test_a_firewall_that_is_off_is_not_closed_by_a_rule(web1):
+    for profile in web1.evidence["profiles"]:
+        profile["enabled"] = "False"
+    web1.play(["restrict_firewall"], restrict_firewall_enforce=True).failed()
+    assert "no rule in Public decides, the firewall is off" in web1.said
+    assert len(web1.rules_called()) == 1
+
+
+def test_a_portproxy_that_still_leads_in_fails_with_the_path(web1):
+    web1.evidence["portproxy"] = [(FIXTURES / "portproxy-published.txt").read_bytes().decode()]
+    web1.evidence["rules"].append({**web1.evidence["rules"][0], "name": "proxy", "local_ports": ["15432"]})
+    web1.listeners["tcp_listen"].append({**web1.listeners["tcp_listen"][0], "address": "0.0.0.0", "port": 15432, "pid": 1372})
+    web1.play(["restrict_firewall"], restrict_firewall_enforce=True).failed()
+    assert "anyone on Ethernet via portproxy (pid 1372) listening on 0.0.0.0:15432" in web1.said
+
+
+def test_ansible_does_not_lock_itself_out(web1):
+    services = [{"name": "winrm", "port": 22}]
+    web1.play(["restrict_firewall"], services=services, restrict_firewall_enforce=True).failed()
+    assert "tcp port 22 is the one that Ansible comes in by" in web1.said
+    assert not web1.rules_called()
