@@ -12,7 +12,8 @@ from typing import Any
 from ansible.errors import AnsibleActionFail, AnsibleFilterError
 from ansible.plugins.action.normal import ActionModule as NormalAction
 
-_LISTENERS, _SCRIPT = "ansible.windows.win_listen_ports_facts", "ansible.windows.win_powershell"
+_LISTENERS = "ansible.windows.win_listen_ports_facts"
+_SCRIPT = "ansible.windows.win_powershell"
 
 
 class ActionModule(NormalAction):
@@ -31,7 +32,7 @@ class ActionModule(NormalAction):
         arguments = {"script": script.read_text("utf-8"), "parameters": {"Relays": sorted(AGENTS | FORWARDERS)}}
         said = self._ask(_SCRIPT, arguments, task_vars)
         try:
-            judged = windows_exposure(said["result"], listeners["ansible_facts"], **options)
+            judged = windows_exposure(said.get("result", ""), listeners.get("ansible_facts", {}), **options)
         except AnsibleFilterError as error:
             raise AnsibleActionFail(f"The answer of this Windows host was not understood: {error}") from error
         judged["host"].update(collected=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), seconds=round(time.monotonic() - begun, 3))
@@ -39,7 +40,7 @@ class ActionModule(NormalAction):
 
     def _options(self) -> dict[str, Any]:
         known = {"services": "list", "discover": "bool", "evidence": "str"}
-        refused = sorted(self._task.args.keys() - known.keys())
+        refused = sorted(self._task.args.keys() - known.keys()) + ["async"] * bool(self._task.async_val)
         if refused:
             raise AnsibleActionFail(f"On a Windows host exposure_info does not take {', '.join(refused)}.")
         spec: dict[str, Any] = {name: {"type": kind} for name, kind in known.items()}
