@@ -22,13 +22,14 @@ from .approach import Approach, allowed
 from .condition import Packet, Stage, holds
 from .discovery import listens
 from .path import Path, merged, place_of
+from .reach import REWRITING
 from .relays import Leads, leading, of_agent, of_listener
 from .walk import Decision
 
 if TYPE_CHECKING:
     from .._model.evidence import Evidence
     from .._model.listener import Listener
-    from .._model.ruleset import Rule, Table
+    from .._model.ruleset import Rule, Table, Target
     from .._model.service import Service
 
 # Kinds that systemd often listens for; any other socket of systemd may belong to a systemd-socket-proxyd.
@@ -74,6 +75,8 @@ class _Judge:
             kind = recognised.name if recognised else None
         paths = [path for row in rows for path in self._approach.paths(row, service.allow)]
         paths += self._redirects(service, service.port, service.protocol, rows)
+        if self._approach.redirects:
+            paths += self._approach.redirects.onwards(service.protocol, service.port, service.allow, self._rows)
         if rows:
             paths += self._through_routers(service, paths)
             paths += self._through_relays(service, rows)
@@ -89,10 +92,7 @@ class _Judge:
         return Exposure(service, kind, verdict, rows, joined, reasons, unknowns, ("bind", "firewall", "redirect", "relay"))
 
     def _redirects(self, service: Service, port: int, protocol: str, rows: Sequence[Listener]) -> list[Path]:
-        """Find rules that send packets for a port elsewhere, or packets for another port to it.
-
-        The way behind such a rule (FORWARD, or INPUT with the new port) is not evaluated yet: the reach is `maybe`.
-        """
+        """Find rules that may send packets for another port here, or for this one elsewhere, and do not tell where: `maybe`."""
         paths = []
         for table, chain, rule in self._rewrites:
             for family in _table_families(table):
@@ -182,7 +182,7 @@ def _reach(leads: Leads) -> Reach:
 
 
 def _rewrites(tables: Iterable[Table]) -> Iterable[tuple[Table, str, Rule]]:
-    """Yield the rules that change where a packet goes, wherever it comes in."""
+    """Yield the rules that change where a packet goes in a way that cannot be followed."""
     for table in tables:
         for chain in table.chains.values():
             if chain.hook in ("output", "postrouting", "forward"):
@@ -190,8 +190,16 @@ def _rewrites(tables: Iterable[Table]) -> Iterable[tuple[Table, str, Rule]]:
             for rule in chain.rules:
                 target = rule.target
                 rewritten = target.kind == "opaque" and _REWRITES.search(target.argument)
-                if target.kind in ("dnat", "redirect", "tproxy") or rewritten:
+                untold = target.kind in REWRITING and not _followed(target)
+                if target.kind == "tproxy" or untold or rewritten:
                     yield table, chain.name, rule
+
+
+def _followed(target: Target) -> bool:
+    """Say whether it is known where a rule sends packets."""
+    from .redirect import choices
+
+    return bool(choices(target, 0, 1))
 
 
 def _table_families(table: Table) -> tuple[Family, ...]:

@@ -77,10 +77,13 @@ def _sentence(path: Path) -> str:
     if path.via == "relay":
         doubt = "" if path.reach == "accepted" else ", which may lead here"
         return f"{who} on {where} via {path.text}{doubt}" if path.destinations else f"anyone via {path.text}{doubt}"
-    way = {"route_localnet": " to 127.0.0.0/8 (route_localnet)", "router": f" via {path.text}"}.get(path.via, "")
+    way = {"route_localnet": " to 127.0.0.0/8 (route_localnet)", "router": f" via {path.text}", "redirect": f" to {path.text}"}.get(
+        path.via, ""
+    )
+    way = way if path.text or path.via == "route_localnet" else ""
     start = f"{who} on {where} ({_FAMILY_NAMES[path.family]}){way}: "
-    if path.via == "redirect":
-        return start + f"{_rule(path.decided_by[-1])} sends packets elsewhere, and that way is not evaluated yet"
+    if path.via == "redirect" and not path.text:
+        return start + f"{_rule(path.decided_by[-1])} may send packets here or elsewhere, and does not tell where"
     if not path.decided_by:
         return start + ("no firewall rule stands in the way" if path.reach == "accepted" else "not every rule could be read")
     last = path.decided_by[-1]

@@ -20,18 +20,29 @@ from .sets import members
 from .walk import Decision, Ends, Program, Surroundings, Walk
 
 if TYPE_CHECKING:
-    from .._model.ruleset import Match, SetElements, Table, Target
+    from typing import Callable
+
+    from .._model.ruleset import Hook, Match, SetElements, Table, Target
     from .._model.vocabulary import Family, Reach
+    from .senders import Ports
+
+    # Takes packets and a phase; returns what may pass, which sources may be dropped, and the base chains on the way.
+    Send = Callable[[dict[Packet, int], Phase], tuple[dict[Packet, int], int, list[Walk]]]
+    # See Surroundings.rewritten.
+    Rewrite = Callable[[Target, Packet], list[Packet]]
 
 __all__ = ["Decision", "Filter", "Packet", "Part"]
 
 _FAMILY_TABLES = {"ipv4": ("ip", "inet", "netdev"), "ipv6": ("ip6", "inet", "netdev")}
-_HOOKS = {
+_WAY_IN: dict[Phase, tuple[Hook, ...]] = {
     "new": ("ingress", "prerouting", "input"),
     "established": ("ingress", "prerouting", "input"),
     "reply": ("output", "postrouting", "egress"),
 }
 _LATER: tuple[Phase, ...] = ("reply", "established")
+REWRITING = frozenset(("dnat", "redirect", "netmap"))  # targets that change where a packet goes
+# Where connection tracking rewrites, whatever the priority of a nat chain: linux/netfilter_ipv4.h, nf_nat_core.c
+NAT = {"prerouting": -100, "output": -100, "input": 100, "postrouting": 100}
 _ANSWERED = ("tcp", "sctp", "dccp")  # nothing is received before an answer was sent
 
 
@@ -44,40 +55,47 @@ class Part(NamedTuple):
 
 
 class Filter:
-    """All that filters on a host. marked: something other than a rule may set marks."""
+    """All that filters on a host. marked: something other than a rule may set marks. rewrite: see Surroundings.rewritten."""
 
-    def __init__(self, tables: Sequence[Table], ipsets: Mapping[str, SetElements], marked: bool = False) -> None:
-        self.tables, self.ipsets = tables, ipsets
+    def __init__(
+        self, tables: Sequence[Table], ipsets: Mapping[str, SetElements], marked: bool = False, rewrite: Rewrite | None = None
+    ) -> None:
+        self.tables, self.ipsets, self.rewrite = tables, ipsets, rewrite
         kinds = {(rule.target.kind, chain.hook) for table in tables for chain in table.chains.values() for rule in chain.rules}
         opaque = any(kind == "opaque" for kind, _hook in kinds)
         self.marked = marked
         self.ct_marks = opaque
         # Only a chain that no packet from outside enters can take an answer, and no request, from connection tracking.
         self.answered = not opaque and not any(kind == "notrack" and hook != "prerouting" for kind, hook in kinds)
-        self._families: dict[Family, _Side] = {}
+        self._families: dict[Family, Side] = {}
 
     def reach(self, packet: Packet) -> list[Part]:
         """Divide all sources by what happens to the packet. Tables of another family do not take part."""
-        side = self._families.get(packet.family)
+        return self.side(packet.family).reach(packet._replace(mark=None) if self.marked else packet)
+
+    def side(self, family: Family) -> Side:
+        """Return the filter for one address family."""
+        side = self._families.get(family)
         if side is None:
-            side = self._families[packet.family] = _Side(self, packet.family)
-        return side.reach(packet._replace(mark=None) if self.marked else packet)
+            side = self._families[family] = Side(self, family)
+        return side
 
     def through(self, packet: Packet, chain: str, phase: Phase = "new") -> list[Part]:
         """Divide all sources by one hook (INPUT, FORWARD: every base chain of it), or by one chain of any table.
 
         A packet that falls out of a user chain is `maybe`. Raises KeyError where no table of the family has the chain.
         """
-        return _Side(self, packet.family).through(packet, chain, phase)
+        return Side(self, packet.family).through(packet, chain, phase)
 
 
-class _Side(Surroundings):
+class Side(Surroundings):
     """The filter for one address family."""
 
     def __init__(self, whole: Filter, family: Family) -> None:
         self._whole, self._family = whole, family
         self._tables = [table for table in whole.tables if table.family in _FAMILY_TABLES[family]]
         self._programs: dict[tuple[int, bool], dict[str, Program]] = {}
+        self._senders: Ports | None = None
         self._named: dict[str, tuple[int, int] | None] = {}
         self._sets = {name: members(name, whole.ipsets, family) for name in whole.ipsets}
         self.segments = Segments((1 << BITS[family]) - 1, self._bounds())
@@ -140,25 +158,54 @@ class _Side(Surroundings):
             return packet._replace(mark=number if mask == 0xFFFFFFFF else None), True
         return packet._replace(mark=(packet.mark & ~mask) ^ number), True
 
+    def rewritten(self, target: Target, packet: Packet, stage: Stage) -> list[Packet]:
+        if self._whole.rewrite is None or stage.hook != "prerouting" or stage.phase != "new":
+            return []
+        return self._whole.rewrite(target, packet)
+
     def reach(self, packet: Packet) -> list[Part]:
-        walks: list[Walk] = []
-        packets, may_drop = self._pass({packet: self.segments.everything}, "new", packet.interface, walks)
-        arrived = _union(packets)
+        parts = self._reach(packet)
+        if packet.sport is None and any(part.reach == "maybe" for part in parts):
+            from .senders import settled
+
+            parts = [*settled({"": parts}, self.senders(), lambda port: {"": self._reach(packet._replace(sport=port))})[""]]
+        return parts
+
+    def senders(self) -> Ports:
+        """Return the source ports that rules tell apart."""
+        if self._senders is None:
+            from .senders import kinds
+
+            self._senders = kinds(self._tables)
+        return self._senders
+
+    def _reach(self, packet: Packet) -> list[Part]:
+        def send(packets: dict[Packet, int], phase: Phase) -> tuple[dict[Packet, int], int, list[Walk]]:
+            walks = self.walks(phase, _WAY_IN[phase], packet.interface)
+            return (*passing(packets, walks), walks)
+
+        packets, may_drop, walks = send({packet: self.segments.everything}, "new")
+        return self.answered(packet, packets, may_drop, walks, send)
+
+    def answered(self, packet: Packet, packets: Mapping[Packet, int], may_drop: int, walks: list[Walk], send: Send) -> list[Part]:
+        """Follow what comes after the first packet, as which `packets` arrived; divide all sources by what happens to it all."""
+        arrived = union(packets)
         if any(passed.tracked is not True for passed in packets):
             packet = packet._replace(tracked=None)
         for phase in _LATER if packet.protocol in _ANSWERED else ():
             # An answer has the mark of its socket.
             start = packet._replace(mark=None) if phase == "reply" else packet
-            packets, dropped = self._pass({start: arrived}, phase, packet.interface, walks)
+            packets, dropped, more = send({start: arrived}, phase)
+            walks = walks + more
             may_drop |= dropped
-            stopped = arrived & ~_union(packets)
+            stopped = arrived & ~union(packets)
             if stopped:
                 # Who breaks the connection tracking (a reset that only the firewall believes) may pass in another state.
-                packets, _dropped = self._pass({start._replace(tracked=None): stopped}, phase, packet.interface, [])
-                arrived &= ~stopped | _union(packets)
-        parts = self._explained("dropped", self.segments.everything & ~arrived, walks)
-        parts += self._explained("accepted", arrived & ~may_drop, walks)
-        return parts + self._explained("maybe", arrived & may_drop, walks)
+                packets, _dropped, _more = send({start._replace(tracked=None): stopped}, phase)
+                arrived &= ~stopped | union(packets)
+        parts = self.explained("dropped", self.segments.everything & ~arrived, walks)
+        parts += self.explained("accepted", arrived & ~may_drop, walks)
+        return parts + self.explained("maybe", arrived & may_drop, walks)
 
     def through(self, packet: Packet, chain: str, phase: Phase) -> list[Part]:
         found = [(table, one) for table in self._tables for one in table.chains.values() if (one.hook or "") == chain.lower()]
@@ -178,37 +225,28 @@ class _Side(Surroundings):
                 for hit in walk.hits:
                     open_end |= 0 if hit.entries else hit.mask
             walks.append(walk)
-        arrived = _union(packets)
+        arrived = union(packets)
         parts = self._reasoned("dropped", self.segments.everything & ~arrived, walks)
         parts += self._reasoned("accepted", arrived & ~may_drop & ~open_end, walks)
         return parts + self._reasoned("maybe", arrived & (may_drop | open_end), walks)
 
-    def _pass(self, packets: dict[Packet, int], phase: Phase, interface: str, walks: list[Walk]) -> tuple[dict[Packet, int], int]:
-        """Send packets through every hook of a phase; return what may pass, and which sources may be dropped."""
-        may_drop = 0
-        for walk in self._walks(phase, interface):
-            walk.run(packets)
-            packets = walk.passed
-            may_drop |= walk.may_drop
-            walks.append(walk)
-        return packets, may_drop
-
-    def _walks(self, phase: Phase, interface: str) -> list[Walk]:
+    def walks(self, phase: Phase, hooks: Sequence[Hook], interface: str | None, forwarded: bool = False) -> list[Walk]:
+        """Return the base chains of some hooks in the order in which a packet meets them. interface: of ingress and egress."""
         found = []
         for number, table in enumerate(self._tables):
             for chain in table.chains.values():
                 hook, priority = chain.hook, chain.priority or 0
-                if hook not in _HOOKS[phase] or (chain.type == "nat" and phase != "new"):
+                if hook is None or hook not in hooks or (chain.type == "nat" and phase != "new"):
                     continue
                 if hook in ("ingress", "egress") and interface not in chain.devices:
                     continue
                 whole = hook in ("input", "output") or table.backend != "nftables"
-                stage = Stage(phase, hook, priority, whole, self._whole.answered, self._whole.ct_marks)
+                stage = Stage(phase, hook, priority, whole, self._whole.answered, self._whole.ct_marks, forwarded)
                 programs = self._programs.setdefault((number, phase == "reply"), {})
                 found.append(Walk(table, chain, stage, self, programs))
-        return sorted(found, key=lambda walk: (_HOOKS[phase].index(walk.stage.hook), walk.stage.priority))
+        return sorted(found, key=lambda walk: (hooks.index(walk.stage.hook), *standing(walk)))
 
-    def _explained(self, answer: Reach, mask: int, walks: list[Walk]) -> list[Part]:
+    def explained(self, answer: Reach, mask: int, walks: list[Walk]) -> list[Part]:
         """Divide a set by the rules that decide, chain by chain. Policies that let pass are named only where no rule decides."""
         if not mask:
             return []
@@ -236,7 +274,23 @@ class _Side(Surroundings):
         return [Part(answer, tuple(self.segments.ranges(piece)), key or tuple(policies[:1])) for key, piece in pieces.items()]
 
 
-def _union(packets: Mapping[Packet, int]) -> int:
+def passing(packets: dict[Packet, int], walks: Iterable[Walk]) -> tuple[dict[Packet, int], int]:
+    """Send packets through base chains; return what may pass, and which sources may be dropped."""
+    may_drop = 0
+    for walk in walks:
+        walk.run(packets)
+        packets = walk.passed
+        may_drop |= walk.may_drop
+    return packets, may_drop
+
+
+def standing(walk: Walk) -> tuple[int, int]:
+    """Return where a base chain stands within its hook: a nat chain where the rewriting is done, in its order among them."""
+    priority = walk.stage.priority
+    return (NAT.get(walk.stage.hook, priority), priority) if walk.chain.type == "nat" else (priority, priority)
+
+
+def union(packets: Mapping[Packet, int]) -> int:
     found = 0
     for mask in packets.values():
         found |= mask

@@ -65,6 +65,10 @@ class Surroundings:
         """Return the packet that a target makes of one, and whether it does that, and nothing else, for sure."""
         raise NotImplementedError
 
+    def rewritten(self, target: Target, packet: Packet, stage: Stage) -> list[Packet]:
+        """Return what a target that ends the chain may make of where the packet goes, nothing when that cannot be told."""
+        return []
+
 
 class _Entry(NamedTuple):
     ends: Ends
@@ -257,11 +261,15 @@ class Walk:
     def run(self, packets: Mapping[Packet, int]) -> None:
         policy = self.chain.policy or "accept"
         for packet, mask in packets.items():
-            if self.chain.type == "nat" and packet.tracked is False:
-                _add(self.passed, packet, mask)
+            nat = self.chain.type == "nat"
+            if nat and (packet.tracked is False or (packet.origin and self.stage.hook == "prerouting")):
+                _add(self.passed, packet, mask)  # only what is tracked is rewritten, and only once
                 continue
-            for fallen, rest in self._chain(self.chain.name, packet, mask, True, 0, 0).items():
-                self._meet(rest, policy, True, fallen, self.chain.name, [])
+            sure = not nat or packet.tracked is True
+            if not sure:
+                _add(self.passed, packet, mask)
+            for fallen, rest in self._chain(self.chain.name, packet, mask, sure, 0, 0).items():
+                self._meet(rest, policy, sure, fallen, self.chain.name, [])
 
     def _meet(self, mask: int, kind: str, certain: bool, packet: Packet, chain: str, entries: list[_Entry]) -> None:
         if not mask:
@@ -317,6 +325,11 @@ class Walk:
 
     def _change(self, step: _Step, packet: Packet, mask: int, certain: bool, name: str, depth: int, out: dict[Packet, int]) -> bool:
         """Apply a target that changes the packet, or may do anything; say whether none goes on with the packet as it was."""
+        rewritten = self._around.rewritten(step.entries[0].rule.target, packet, self.stage)
+        for one in rewritten:
+            self._meet(mask, "accept", certain and len(rewritten) == 1, one, name, step.entries)
+        if rewritten:
+            return step.certain
         changed, known = self._around.changed(step.entries[0].rule.target, packet, self.stage)
         if not known:
             self._meet(mask, "opaque", False, packet, name, step.entries)
