@@ -27,7 +27,7 @@ from . import portproxy
 from .error import ParseError
 from .protocol import protocol_name
 
-OWN_GROUP = "loopguard.loopback"
+_OWN_GROUP, _OWN_NAME = "loopguard.loopback", re.compile(r"loopguard\.loopback (?:tcp|udp) [0-9]{1,5}")
 _SOURCE = "the evidence of Windows"
 _LONGEST, _MOST_ROWS, _MOST_INDEX, _TEXT = 64 << 20, 65536, 0xFFFFFFFF, 4096
 _RUNNING = 4  # System.ServiceProcess.ServiceControllerStatus
@@ -101,11 +101,12 @@ def parse(text: str) -> WindowsHost:
         except ParseError as error:
             other_gaps.append(Gap("Windows portproxy", "unparsable", _line(str(error))))
     processes = [_process(row) for row in parts["processes"] or []]
+    own = [_text(row, "name", "rules") for row in parts["rules"] or [] if row.get("group") == _OWN_GROUP]
     network_gaps += [named[name] for name in ("addresses",) if name in named]
     return WindowsHost(
-        _text(data, "hostname", "evidence"),
+        _line(_text(data, "hostname", "evidence")),
         parts["elevated"] == [True],
-        tuple(_text(row, "name", "rules") for row in parts["rules"] or [] if row.get("group") == OWN_GROUP),
+        tuple(name for name in own if _OWN_NAME.fullmatch(name)),
         Firewall((table,), {}, tuple(firewall_gaps), {}),
         HostNetwork(tuple(place.interface for place in places), (), (), sysctls, 0, tuple(network_gaps)),
         tuple(proxies),
@@ -129,7 +130,7 @@ def parse_listeners(facts: Mapping[str, Any], commands: Mapping[int, str]) -> tu
 def _listener(row: dict[str, Any], protocol: Any, where: str, commands: Mapping[int, str]) -> Listener:
     port, pid = _number(row, "port", where, 65535), _number(row, "pid", where, 0xFFFFFFFF)
     name = None if row.get("name") is None else _name(_text(row, "name", where))
-    user = None if row.get("user") is None else _text(row, "user", where)
+    user = None if row.get("user") is None else _line(_text(row, "user", where))
     family, address = _address(row, where)
     # Whether a socket on :: takes IPv4 too is not told, nor is an interface.
     unknowns = ("interface", "v6only") if family == "ipv6" else ("interface",)
@@ -151,9 +152,12 @@ def _places(addresses: Sequence[dict[str, Any]], networks: Sequence[dict[str, An
     for (alias, index), found in own.items():
         loopback = all(scope_of(address.partition("/")[0]) == "loopback" for address in found)
         profile = "Public" if loopback else _CATEGORIES.get(known.get(index, ""))
-        names = {profile: alias} if profile else {each: f"{alias}, if {each}" for each in _PROFILES}
+        shown = alias if alias.isprintable() else f"{alias!r} ({index})"
+        names = {profile: shown} if profile else {each: f"{shown}, if {each}" for each in _PROFILES}
         for each, name in names.items():
             places.append(_Place(Interface(name, index, "", True, loopback, None, tuple(found)), each, alias))
+    if len({place.interface.name for place in places}) < len(places):
+        raise ParseError(_SOURCE, 0, "addresses: two interfaces have one name")
     if all(place.interface.loopback for place in places):
         return places, [Gap("Windows addresses", "not_evaluated", "no interface but loopback was told")]
     return places, []
@@ -288,7 +292,7 @@ def _process(row: dict[str, Any]) -> Relay:
 
 
 def _name(text: str) -> str:
-    name = text.lower()
+    name = _line(text).lower()
     return name[:-4] if name.endswith(".exe") else name
 
 

@@ -122,6 +122,11 @@ def test_what_never_seals(name):
         assert found["verdict"] == "unknown"
 
 
+def test_whoever_comes_in_chooses_the_port_he_comes_from():
+    assert judged(rules=[ALLOW, {**BLOCK, "remote_ports": ["1024-2048"]}])["verdict"] != "sealed"
+    assert judged(rules=[{**ALLOW, "remote_ports": ["1024-2048"]}])["verdict"] != "sealed"
+
+
 def test_ipv4_and_ipv6_are_two_questions():
     found = judged(rules=[ALLOW, {**BLOCK, "remote_addresses": ["0.0.0.0-255.255.255.255"]}])
     assert ways(found) == {("ipv6", "bind", "accepted")}

@@ -141,6 +141,26 @@ def test_an_interface_without_a_known_profile_may_have_any():
     assert names == ["Ethernet, if Domain", "Ethernet, if Private", "Ethernet, if Public"]
 
 
+def test_names_that_would_act_on_a_terminal():
+    addresses = [{**EVIDENCE["addresses"][0], "interface": "Eth\x1b[31m\u202e"}, EVIDENCE["addresses"][3]]
+    assert windows.parse(changed(addresses=addresses)).network.interfaces[0].name == "'Eth\\x1b[31m\\u202e' (12)"
+    rows, _gaps = windows.parse_listeners(
+        {"tcp_listen": [{**LISTENERS["tcp_listen"][0], "name": "a\x1bb.EXE", "user": "\u202e"}], "udp_listen": []}, {}
+    )
+    assert (rows[0].process, rows[0].user) == ("a b", " ")
+
+
+def test_own_rules_are_those_of_our_group_with_a_name_that_we_give():
+    row = EVIDENCE["rules"][0]
+    named = [
+        ("loopguard.loopback tcp 5432", "loopguard.loopback"),
+        ("Remote Desktop", "loopguard.loopback"),
+        ("loopguard.loopback tcp 1", ""),
+    ]
+    rules = [{**row, "name": name, "group": group} for name, group in named]
+    assert windows.parse(changed(rules=rules)).own_rules == ("loopguard.loopback tcp 5432",)
+
+
 def test_an_interface_that_the_firewall_leaves_out():
     profiles = [{**row, "disabled_interfaces": ["Ethernet"]} for row in EVIDENCE["profiles"]]
     chains = windows.parse(changed(profiles=profiles)).firewall.tables[0].chains
@@ -192,6 +212,7 @@ def test_no_listener_at_all_is_not_believed():
     "text",
     ["", "[]", "{}", '{"version": 2}', "[" * 100_000, '{"version": 1, "errors": [1]}', "9" * 5000, changed(hostname=None), changed(rules={}),
      changed(rules=[[]]), changed(rules=[{}]), changed(rules=[{**EVIDENCE["rules"][0], "name": 1}]), changed(networks=[{"index": True}]),
+     changed(addresses=[EVIDENCE["addresses"][0], {**EVIDENCE["addresses"][1], "index": 13}], networks=[{"index": 12, "category": 0}, {"index": 13, "category": 0}]),
      changed(addresses=[{**EVIDENCE["addresses"][0], "address": "10.0.0"}]), changed(addresses=[{**EVIDENCE["addresses"][0], "length": 129}])],
 )  # fmt: skip
 def test_other_shapes_are_refused(text):
