@@ -20,14 +20,14 @@ EVIDENCE, LISTENERS = "ansible.windows.win_powershell", "ansible.windows.win_lis
 
 
 class Host:
-    """The recorded host web1, and a local Linux host beside it for the table of both."""
+    """The recorded host web1, and beside it in the inventory this machine, linux1."""
 
     def __init__(self, folder):
         self.folder = folder
         self.evidence = json.loads((FIXTURES / "evidence-documented.json").read_text())
         self.listeners = json.loads((FIXTURES / "listen_ports-documented.json").read_text())
 
-    def play(self, roles, *options, services=(DB,), **variables):
+    def play(self, roles, *options, services=(DB,), tasks=(), playbook=None, **variables):
         (self.folder / "evidence.json").write_text(json.dumps(self.evidence))
         (self.folder / "listen_ports.json").write_text(json.dumps(self.listeners))
         (self.folder / "calls.jsonl").write_text("")
@@ -39,12 +39,13 @@ class Host:
                 "replay_script": str(SCRIPT),
             }
         }
+        hosts["linux1"] = {"ansible_connection": "local"}
         (self.folder / "hosts.json").write_text(json.dumps({"all": {"hosts": hosts}}))
-        tasks = [{"name": role, "ansible.builtin.import_role": {"name": f"loopguard.loopback.{role}"}} for role in roles]
+        tasks = [*tasks, *({"name": role, "ansible.builtin.import_role": {"name": f"loopguard.loopback.{role}"}} for role in roles)]
         play = {"name": "Test", "hosts": "web1", "gather_facts": False, "tasks": tasks}
         play["vars"] = {"loopguard_services": list(services), "exposure_report_formats": [], **variables}
         (self.folder / "play.json").write_text(json.dumps([play]))
-        command = ["ansible-playbook", "-i", self.folder / "hosts.json", self.folder / "play.json", *options]
+        command = ["ansible-playbook", "-i", self.folder / "hosts.json", playbook or self.folder / "play.json", *options]
         self.run = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "COLUMNS": "200"})
         self.said = self.run.stdout + self.run.stderr
         self.calls = [json.loads(line) for line in (self.folder / "calls.jsonl").read_text().splitlines()]
@@ -87,6 +88,13 @@ def test_the_report_shows_a_windows_host_in_the_same_table(web1):
     web1.play(["verify_bind", "exposure_report"], verify_bind_fail_on="never").passed()
     assert "orders-db" in web1.said
     assert "EXPOSED" in web1.said
+
+
+def test_an_audit_of_windows_and_linux_is_one_table(web1):
+    options = {"loopguard_services": [DB], "exposure_report_formats": []}
+    web1.play([], "-e", json.dumps(options), playbook="loopguard.loopback.audit").passed()
+    rows = [line.split() for line in web1.said.splitlines() if line.split()[1:2] == ["orders-db"]]
+    assert [(row[0], *{"EXPOSED", "ABSENT"}.intersection(row)) for row in rows] == [("web1", "EXPOSED"), ("linux1", "ABSENT")]
 
 
 def test_hostile_names_are_shown_escaped(web1):
@@ -200,3 +208,16 @@ def test_ansible_does_not_lock_itself_out(web1):
     web1.play(["restrict_firewall"], services=services, restrict_firewall_enforce=True).failed()
     assert "tcp port 22 is the one that Ansible comes in by" in web1.said
     assert not web1.rules_called()
+
+
+def test_a_rule_of_another_name_in_our_group_stays(web1):
+    web1.evidence["rules"][3]["group"] = "loopguard.loopback"
+    web1.play(["restrict_firewall"], restrict_firewall_enforce=True, restrict_firewall_state="absent").passed()
+    assert [call["options"]["name"] for call in web1.rules_called()] == ["loopguard.loopback tcp 5432"]
+    assert "changed=0" in web1.said
+
+
+def test_options_that_a_windows_host_does_not_take_are_refused(web1):
+    task = {"name": "Look", "loopguard.loopback.exposure_info": {"forwards": []}}
+    web1.play([], tasks=[task]).failed()
+    assert "On a Windows host exposure_info does not take forwards." in web1.said

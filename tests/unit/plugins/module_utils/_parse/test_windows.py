@@ -212,7 +212,8 @@ def test_no_listener_at_all_is_not_believed():
     "text",
     ["", "[]", "{}", '{"version": 2}', "[" * 100_000, '{"version": 1, "errors": [1]}', "9" * 5000, changed(hostname=None), changed(rules={}),
      changed(rules=[[]]), changed(rules=[{}]), changed(rules=[{**EVIDENCE["rules"][0], "name": 1}]), changed(networks=[{"index": True}]),
-     changed(addresses=[EVIDENCE["addresses"][0], {**EVIDENCE["addresses"][1], "index": 13}], networks=[{"index": 12, "category": 0}, {"index": 13, "category": 0}]),
+     changed(addresses=[EVIDENCE["addresses"][0], {**EVIDENCE["addresses"][1], "index": 13}],
+             networks=[{"index": 12, "category": 0}, {"index": 13, "category": 0}]),
      changed(addresses=[{**EVIDENCE["addresses"][0], "address": "10.0.0"}]), changed(addresses=[{**EVIDENCE["addresses"][0], "length": 129}])],
 )  # fmt: skip
 def test_other_shapes_are_refused(text):
