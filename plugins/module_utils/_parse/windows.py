@@ -30,16 +30,17 @@ from .protocol import protocol_name
 _OWN_GROUP, _OWN_NAME = "loopguard.loopback", re.compile(r"loopguard\.loopback (?:tcp|udp) [0-9]{1,5}")
 _SOURCE = "the evidence of Windows"
 _LONGEST, _MOST_ROWS, _MOST_INDEX, _TEXT = 64 << 20, 65536, 0xFFFFFFFF, 4096
+_PARTS = ("elevated", "service", "profiles", "rules", "addresses", "networks", "portproxy", "processes")
+_PLAIN = ("elevated", "service", "portproxy")  # lists of one value
 _RUNNING = 4  # System.ServiceProcess.ServiceControllerStatus
 # NetworkCategory of MSFT_NetConnectionProfile -> profile; bit of a profile in a rule's Profiles: NET_FW_PROFILE_TYPE2.
 _CATEGORIES = {"0": "Public", "1": "Private", "2": "Domain"}
 _PROFILES = {"Domain": 1, "Private": 2, "Public": 4}
 _ANY_PROFILE = (0, 0x7FFFFFFF)
-# Action of MSFT_NetFirewallRule: allow, bypass, block; and the order in which Windows asks. Any other may do anything.
-_BYPASSES = 3
-_TARGETS: dict[int, TargetKind] = {2: "accept", 3: "accept", 4: "drop"}
-_BYPASS, _BLOCK, _ALLOW = range(3)
-_ORDER = {2: _ALLOW, 3: _BYPASS, 4: _BLOCK}
+# Action of MSFT_NetFirewallRule, in the order in which Windows asks.
+_BYPASS = 3
+_ACTIONS: dict[int, tuple[str, TargetKind]] = {_BYPASS: ("Bypass", "accept"), 4: ("Block", "drop"), 2: ("Allow", "accept")}
+_LAST = 2
 # FW_ENFORCEMENT_STATE (MS-FASP 2.2.27): full; and what says nothing about the profiles that are in force.
 _FULL, _IN_FORCE = 1, (1, 2, 5)
 _PORT = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?")
@@ -73,47 +74,56 @@ def parse(text: str) -> WindowsHost:
     """Read the JSON. Raises ParseError that names the place when it has another shape or is too large."""
     data = _load(text)
     failed = {_text(row, "subject", "errors"): _text(row, "text", "errors") for row in _rows(data, "errors")}
+    parts: dict[str, list[Any]] = {}
     named: dict[str, Gap] = {}
-    parts: dict[str, list[Any] | None] = {}
-    for name in ("elevated", "service", "profiles", "rules", "addresses", "networks", "portproxy", "processes"):
-        parts[name] = None if data.get(name) is None else _rows(data, name, dicts=name not in ("elevated", "service", "portproxy"))
-        if parts[name] is None:
+    for name in _PARTS:
+        if data.get(name) is None:
             subject = name if name == "processes" else f"Windows {name}"
             named[name] = Gap(subject, "failed", _line(failed.get(name) or "it was not told"))
-    places, network_gaps = _places(parts["addresses"] or [], parts["networks"] or [])
-    profiles = {_text(row, "name", "profiles"): row for row in parts["profiles"] or []}
-    firewall_gaps = [named[name] for name in ("service", "profiles", "rules") if name in named]
-    if parts["service"] is not None and parts["service"] != [_RUNNING]:
-        firewall_gaps.append(Gap("Windows service", "not_evaluated", "the service of the firewall (mpssvc) is not running"))
-    if parts["profiles"] is not None and set(profiles) != set(_PROFILES):
-        firewall_gaps.append(Gap("Windows profiles", "unparsable", _line(f"profiles {', '.join(sorted(profiles)) or 'none'}")))
-    table = _table(places, profiles, parts["rules"] or [])
-    sysctls: dict[str, int | None] = {}
-    for place in places:
-        # Windows takes no packet from outside for 127.0.0.0/8, and none from an address of its own.
-        scopes = ("all", place.interface.name)
-        sysctls.update({f"net/ipv4/conf/{scope}/{key}": 0 for scope in scopes for key in ("route_localnet", "accept_local")})
-    proxies: list[PortProxy] = []
-    other_gaps = [named[name] for name in ("portproxy", "processes") if name in named]
-    if parts["portproxy"] is not None:
-        try:
-            proxies = portproxy.parse("\n".join(map(str, parts["portproxy"])), "portproxy")
-        except ParseError as error:
-            other_gaps.append(Gap("Windows portproxy", "unparsable", _line(str(error))))
-    processes = [_process(row) for row in parts["processes"] or []]
-    own = [_text(row, "name", "rules") for row in parts["rules"] or [] if row.get("group") == _OWN_GROUP]
-    network_gaps += [named[name] for name in ("addresses",) if name in named]
+        parts[name] = [] if name in named else _rows(data, name, dicts=name not in _PLAIN)
+    places, network_gaps = _places(parts["addresses"], parts["networks"])
+    proxies, proxy_gaps = _proxies(parts["portproxy"])
+    processes = [_process(row) for row in parts["processes"]]
+    own = [_text(row, "name", "rules") for row in parts["rules"] if row.get("group") == _OWN_GROUP]
     return WindowsHost(
         _line(_text(data, "hostname", "evidence")),
         parts["elevated"] == [True],
         tuple(name for name in own if _OWN_NAME.fullmatch(name)),
-        Firewall((table,), {}, tuple(firewall_gaps), {}),
-        HostNetwork(tuple(place.interface for place in places), (), (), sysctls, 0, tuple(network_gaps)),
+        _firewall(places, parts, named),
+        _network(places, [*network_gaps, *_of(named, "addresses")]),  # without the networks, an interface may have any profile
         tuple(proxies),
         tuple(relay for relay in processes if relay.name in AGENTS),
         {relay.pid: relay.command for relay in processes if relay.command},
-        tuple(other_gaps),
+        (*_of(named, "portproxy", "processes"), *proxy_gaps),
     )
+
+
+def _of(named: Mapping[str, Gap], *parts: str) -> list[Gap]:
+    return [named[part] for part in parts if part in named]
+
+
+def _firewall(places: Sequence[_Place], parts: Mapping[str, list[Any]], named: Mapping[str, Gap]) -> Firewall:
+    gaps = _of(named, "service", "profiles", "rules")
+    if "service" not in named and parts["service"] != [_RUNNING]:
+        gaps.append(Gap("Windows service", "not_evaluated", "the service of the firewall (mpssvc) is not running"))
+    profiles = {_text(row, "name", "profiles"): row for row in parts["profiles"]}
+    if "profiles" not in named and set(profiles) != set(_PROFILES):
+        gaps.append(Gap("Windows profiles", "unparsable", _line(f"profiles {', '.join(sorted(profiles)) or 'none'}")))
+    return Firewall((_table(places, profiles, parts["rules"]),), {}, tuple(gaps), {})
+
+
+def _network(places: Sequence[_Place], gaps: Sequence[Gap]) -> HostNetwork:
+    """Windows takes no packet from outside for 127.0.0.0/8, and none from an address of its own."""
+    scopes = ["all", *(place.interface.name for place in places)]
+    sysctls: dict[str, int | None] = {f"net/ipv4/conf/{scope}/{key}": 0 for scope in scopes for key in ("route_localnet", "accept_local")}
+    return HostNetwork(tuple(place.interface for place in places), (), (), sysctls, 0, tuple(gaps))
+
+
+def _proxies(said: Sequence[Any]) -> tuple[list[PortProxy], list[Gap]]:
+    try:
+        return portproxy.parse("\n".join(map(str, said)), "portproxy"), []
+    except ParseError as error:
+        return [], [Gap("Windows portproxy", "unparsable", _line(str(error)))]
 
 
 def parse_listeners(facts: Mapping[str, Any], commands: Mapping[int, str]) -> tuple[list[Listener], list[Gap]]:
@@ -168,16 +178,15 @@ def _table(places: Sequence[_Place], profiles: Mapping[str, dict[str, Any]], row
     for number, row in enumerate(rows, 1):
         if row.get("direction") == 2:
             continue
-        bits, order, known = _number(row, "profiles", "rules", 0x7FFFFFFF), _order(row), _rules(row, number)
+        bits, known = _number(row, "profiles", "rules", 0x7FFFFFFF), _rules(row, number)
         for profile, bit in _PROFILES.items():
             if bits in _ANY_PROFILE or bits & bit:
-                rules[profile] += [(order, rule) for rule in known]
+                rules[profile] += [(_order(row), rule) for rule in known]
     chains: dict[str, Chain] = {}
     for profile, found in rules.items():
         state = profiles.get(profile, {})
-        body = [rule for _order, rule in sorted(found, key=lambda pair: pair[0])]
-        if state.get("allow_rules") == "False":  # everything that comes in is blocked, whatever the rules allow
-            body = [rule for rule in body if rule.target.kind != "accept"]
+        ignored = _LAST if state.get("allow_rules") == "False" else None  # everything is blocked, whatever the rules allow
+        body = [rule for order, rule in sorted(found, key=lambda pair: pair[0]) if order != ignored]
         excepted = _texts(state, "disabled_interfaces", "profiles") if state else []
         here = [place for place in places if place.profile == profile]
         on, off = (tuple(place.interface.name for place in here if (place.alias in excepted) is out) for out in (False, True))
@@ -209,7 +218,8 @@ def _default(profile: Mapping[str, Any]) -> list[Rule]:
 
 def _order(row: Mapping[str, Any]) -> int:
     """A rule that overrides blocks is asked first, and so is one that is not understood."""
-    return _BYPASS if row.get("override_block") != "False" else _ORDER.get(_number(row, "action", "rules", 255), _BYPASS)
+    known = row.get("override_block") == "False" and row["action"] in _ACTIONS
+    return list(_ACTIONS).index(row["action"]) if known else 0
 
 
 def _rules(row: dict[str, Any], number: int) -> list[Rule]:
@@ -222,17 +232,17 @@ def _rules(row: dict[str, Any], number: int) -> list[Rule]:
     if row.get("package") not in ("", "Any") or row.get("owner") != "" or row.get("platforms") != []:
         matches.append(_unknown("package, owner or platform"))
     secured = [row.get(key) for key in ("authentication", "encryption", "override_block")]
-    if secured != ["NotRequired", "NotRequired", "False"] or action == _BYPASSES:
+    if secured != ["NotRequired", "NotRequired", "False"] or action == _BYPASS:
         matches.append(_unknown(f"authentication {secured!r}"))
     states = row.get("enforcement")
-    if _TARGETS.get(action) == "drop" and not _in_force(states):
+    word, kind = _ACTIONS.get(action, (f"Action {action}", "opaque"))
+    if kind == "drop" and not _in_force(states):
         matches.append(_unknown(f"enforcement {states!r}"))  # a block that is not in force blocks nothing
     remote, local = _networks(row, "remote_addresses"), _networks(row, "local_addresses")
     for named in (remote, local):
         if named is None:
             matches.append(_unknown("addresses"))
-    target = Target(_TARGETS.get(action, "opaque"), "" if action in _TARGETS else f"action {action}")
-    text = _line(f"{ {2: 'Allow', 3: 'Bypass', 4: 'Block'}.get(action, 'Action ' + str(action)) } {_text(row, 'name', 'rules')[:80]!r}")
+    target, text = Target(kind), _line(f"{word} {_text(row, 'name', 'rules')[:80]!r}")
     if not remote and not local:
         return [Rule(number, tuple(matches), target, text)]
     found = []

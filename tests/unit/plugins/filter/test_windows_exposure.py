@@ -85,6 +85,10 @@ UNKNOWN = {
     "an allow for dynamic ports": {"rules": [{**ALLOW, "local_ports": ["RPC"]}]},
     "a block that is not in force": {"rules": [ALLOW, {**BLOCK, "enforcement": [16]}]},
     "an authenticated bypass": {"rules": [BLOCK, {**ALLOW, "override_block": "True"}]},
+    "a bypass where everything is blocked": {
+        "rules": [{**ALLOW, "override_block": "True"}],
+        "profiles": [{**row, "allow_rules": "False"} for row in EVIDENCE["profiles"]],
+    },
     "a bypass rule": {"rules": [BLOCK, {**ALLOW, "action": 3}]},
     "an action that is not known": {"rules": [{**ALLOW, "action": 9}]},
     "a direction that is not known": {"rules": [{**ALLOW, "direction": None, "program": ""}]},
