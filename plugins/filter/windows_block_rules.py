@@ -13,7 +13,7 @@ author:
 short_description: The rules of the Windows Firewall that close declared services
 description:
   - Returns one inbound rule for each service that is closed to anyone and whose control C(firewall) is not waived, for
-    M(community.windows.win_firewall_rule#module). It blocks, in every profile.
+    M(community.windows.win_firewall_rule). It blocks, in every profile.
   - On Windows a rule that blocks beats every rule that allows. So a service with C(allow) is blocked for every address but the
     allowed ones, as ranges. The rule lets nobody in; that is left to the rules that allow, and to the default of the profile.
   - There is no exception for loopback, because the Windows Firewall does not see it; a rule with loopback addresses has no effect.

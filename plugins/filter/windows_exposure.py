@@ -22,11 +22,11 @@ positional: _input
 options:
   _input:
     description: The JSON text that C(plugins/plugin_utils/_windows/evidence.ps1) of this collection leaves as the result of
-      M(ansible.windows.win_powershell#module).
+      M(ansible.windows.win_powershell).
     type: str
     required: true
   listeners:
-    description: The facts of M(ansible.windows.win_listen_ports_facts#module), C(tcp_listen) and C(udp_listen).
+    description: The facts of M(ansible.windows.win_listen_ports_facts), C(tcp_listen) and C(udp_listen).
     type: dict
     required: true
   services:

@@ -18,7 +18,7 @@ description:
   - Evaluates the bind address, the packet filter on the way in (iptables with nf_tables and legacy, nftables), C(route_localnet),
     and the command lines of known relays. Redirects, and relays whose configuration decides, are found and reported as V(unknown).
   - A host counts as Windows when its shell is C(powershell) or C(cmd), as it is with the connections C(winrm) and C(psrp). There the
-    action runs M(ansible.windows.win_listen_ports_facts#module) and M(ansible.windows.win_powershell#module) and judges on the controller;
+    action runs M(ansible.windows.win_listen_ports_facts) and M(ansible.windows.win_powershell) and judges on the controller;
     of the options it takes O(services), O(discover) and O(evidence).
 options:
   services:

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Try to connect to each [address, port, allowed networks] of the JSON in argv, all at once, and print as JSON what got in unallowed."""
+"""Connect to every TCP port of the groups in argv on every address in argv, all at once; print as JSON who got in unallowed."""
 
 import ipaddress
+import itertools
 import json
 import socket
 import sys
@@ -11,15 +12,19 @@ SECONDS = 3
 
 
 def attempt(target):
-    address, port, allowed = target
+    address, group, port = target
     try:
         with socket.create_connection((address, port), timeout=SECONDS) as connection:
             source = ipaddress.ip_address(connection.getsockname()[0])
     except OSError:
         return None
-    networks = [ipaddress.ip_network(network) for network in allowed]
-    return None if any(source in network for network in networks) else f"{source} got in to {address} port {port}"
+    if any(source in ipaddress.ip_network(network) for network in group["ipv4"] + group["ipv6"]):
+        return None
+    return f"{source} to {address} port {port}"
 
 
+addresses, groups = map(json.loads, sys.argv[1:])
+ports = [(group, port) for group in groups for port in group["ports"].get("tcp", [])]
+targets = [(address, group, port) for address, (group, port) in itertools.product(addresses, ports)]
 with ThreadPoolExecutor(64) as pool:
-    print(json.dumps(list(filter(None, pool.map(attempt, json.loads(sys.argv[1]))))))
+    print(json.dumps([success for success in pool.map(attempt, targets) if success]))

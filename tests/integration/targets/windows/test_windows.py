@@ -196,7 +196,7 @@ def test_a_firewall_that_is_off_is_not_closed_by_a_rule(web1):
 
 
 def test_a_portproxy_that_still_leads_in_fails_with_the_path(web1):
-    web1.evidence["portproxy"] = [(FIXTURES / "portproxy-published.txt").read_bytes().decode()]
+    web1.evidence["portproxy"] = [(FIXTURES / "portproxy-published.txt").read_text().replace("\n", "\r\n")]
     web1.evidence["rules"].append({**web1.evidence["rules"][0], "name": "proxy", "local_ports": ["15432"]})
     web1.listeners["tcp_listen"].append({**web1.listeners["tcp_listen"][0], "address": "0.0.0.0", "port": 15432, "pid": 1372})
     web1.play(["restrict_firewall"], restrict_firewall_enforce=True).failed()

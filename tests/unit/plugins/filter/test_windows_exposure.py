@@ -19,7 +19,7 @@ from ansible_collections.loopguard.loopback.plugins.plugin_utils._report.record 
 FIXTURES = Path(__file__).parents[1] / "module_utils/fixtures/windows"
 EVIDENCE = json.loads((FIXTURES / "evidence-documented.json").read_text())
 LISTENERS = json.loads((FIXTURES / "listen_ports-documented.json").read_text())
-PUBLISHED = (FIXTURES / "portproxy-published.txt").read_bytes().decode()
+PUBLISHED = (FIXTURES / "portproxy-published.txt").read_text().replace("\n", "\r\n")
 ALLOW = EVIDENCE["rules"][0]
 BLOCK = {**ALLOW, "name": "closed", "action": 4}
 DB = {"name": "db", "port": 5432}
@@ -29,9 +29,9 @@ def socket(address, port, name="postgres.exe", pid=5332):
     return {**LISTENERS["tcp_listen"][4], "address": address, "port": port, "name": name, "pid": pid}
 
 
-def judged(declared=DB, listeners=None, **parts):
+def judged(declared=None, listeners=None, **parts):
     evidence = copy.deepcopy({**EVIDENCE, **parts})
-    return windows_exposure(json.dumps(evidence), listeners or LISTENERS, [declared], discover=False)["exposures"][0]
+    return windows_exposure(json.dumps(evidence), listeners or LISTENERS, [declared or DB], discover=False)["exposures"][0]
 
 
 def ways(exposure):
