@@ -109,6 +109,8 @@ def _firewall(places: Sequence[_Place], parts: Mapping[str, list[Any]], named: M
     profiles = {_text(row, "name", "profiles"): row for row in parts["profiles"]}
     if "profiles" not in named and set(profiles) != set(_PROFILES):
         gaps.append(Gap("Windows profiles", "unparsable", _line(f"profiles {', '.join(sorted(profiles)) or 'none'}")))
+    if "rules" not in named and not parts["rules"]:
+        gaps.append(Gap("Windows rules", "not_evaluated", "no rule at all is in force, and every Windows has some"))
     return Firewall((_table(places, profiles, parts["rules"]),), {}, tuple(gaps), {})
 
 
@@ -229,7 +231,7 @@ def _rules(row: dict[str, Any], number: int) -> list[Rule]:
     matches += [_unknown(f"{key} {row.get(key)!r}") for key in _SCOPES if row.get(key) != "Any"]
     if _texts(row, "interfaces", "rules") != ["Any"]:
         matches.append(_unknown(f"interfaces {row['interfaces']!r}"))
-    if row.get("package") not in ("", "Any") or row.get("owner") != "" or row.get("platforms") != []:
+    if row.get("package") not in ("", "Any") or [row.get(key) for key in ("owner", "platforms", "extras")] != ["", [], []]:
         matches.append(_unknown("package, owner or platform"))
     secured = [row.get(key) for key in ("authentication", "encryption", "override_block")]
     if secured != ["NotRequired", "NotRequired", "False"] or action == _BYPASS:

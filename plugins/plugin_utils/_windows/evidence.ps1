@@ -12,6 +12,7 @@ param(
     $Relays = @()
 )
 
+# The functions of a module do not see this, so that each is told as well: a failure must not look like an empty list.
 $ErrorActionPreference = 'Stop'
 $Ansible.Changed = $false
 $evidence = @{
@@ -41,16 +42,16 @@ Read-Part elevated {
     ([Security.Principal.WindowsPrincipal]$identity).IsInRole([Security.Principal.WindowsBuiltInRole]::Administrator)
 }
 
-Read-Part service { [int](Get-Service -Name mpssvc).Status }
+Read-Part service { [int](Get-Service -Name mpssvc -ErrorAction Stop).Status }
 
 Read-Part profiles {
-    Get-NetFirewallProfile -PolicyStore ActiveStore | ForEach-Object {
+    Get-NetFirewallProfile -PolicyStore ActiveStore -ErrorAction Stop | ForEach-Object {
         @{
             name = [string]$_.Name
             enabled = [string]$_.Enabled
             inbound = [string]$_.DefaultInboundAction
             allow_rules = [string]$_.AllowInboundRules
-            disabled_interfaces = @($_.DisabledInterfaceAliases | ForEach-Object { [string]$_ })
+            disabled_interfaces = @($_.DisabledInterfaceAliases | Where-Object { $_ } | ForEach-Object { [string]$_ })
         }
     }
 }
@@ -60,9 +61,9 @@ Read-Part rules {
     $filters = @{}
     foreach ($kind in 'Port', 'Address', 'Application', 'Service', 'Interface', 'InterfaceType', 'Security') {
         $filters[$kind] = @{}
-        & "Get-NetFirewall${kind}Filter" -PolicyStore ActiveStore | ForEach-Object { $filters[$kind][$_.InstanceID] = $_ }
+        & "Get-NetFirewall${kind}Filter" -PolicyStore ActiveStore -ErrorAction Stop | ForEach-Object { $filters[$kind][$_.InstanceID] = $_ }
     }
-    Get-NetFirewallRule -PolicyStore ActiveStore |
+    Get-NetFirewallRule -PolicyStore ActiveStore -ErrorAction Stop |
         Where-Object { (Get-Raw $_ Enabled) -ne 2 -and (Get-Raw $_ Direction) -ne 2 } |
         ForEach-Object {
             $id = $_.InstanceID
@@ -76,17 +77,22 @@ Read-Part rules {
                 profiles = Get-Raw $_ Profiles
                 enforcement = @(Get-Raw $_ EnforcementStatus)
                 owner = [string]$_.Owner
-                platforms = @($_.Platform | ForEach-Object { [string]$_ })
+                platforms = @($_.Platform | Where-Object { $_ } | ForEach-Object { [string]$_ })
+                # What a newer Windows ties a rule to; an older one does not have these.
+                extras = @(
+                    @($of.Address.RemoteDynamicKeywordAddresses) + (Get-Raw $_ PolicyAppId) + (Get-Raw $_ PackageFamilyName) |
+                        Where-Object { $_ -and $_ -ne 'Any' } | ForEach-Object { [string]$_ }
+                )
                 protocol = [string]$of.Port.Protocol
-                local_ports = @($of.Port.LocalPort | ForEach-Object { [string]$_ })
-                remote_ports = @($of.Port.RemotePort | ForEach-Object { [string]$_ })
+                local_ports = @($of.Port.LocalPort | Where-Object { $_ } | ForEach-Object { [string]$_ })
+                remote_ports = @($of.Port.RemotePort | Where-Object { $_ } | ForEach-Object { [string]$_ })
                 dynamic_target = [string]$of.Port.DynamicTarget
-                local_addresses = @($of.Address.LocalAddress | ForEach-Object { [string]$_ })
-                remote_addresses = @($of.Address.RemoteAddress | ForEach-Object { [string]$_ })
+                local_addresses = @($of.Address.LocalAddress | Where-Object { $_ } | ForEach-Object { [string]$_ })
+                remote_addresses = @($of.Address.RemoteAddress | Where-Object { $_ } | ForEach-Object { [string]$_ })
                 program = [string]$of.Application.Program
                 package = [string]$of.Application.Package
                 service = [string]$of.Service.Service
-                interfaces = @($of.Interface.InterfaceAlias | ForEach-Object { [string]$_ })
+                interfaces = @($of.Interface.InterfaceAlias | Where-Object { $_ } | ForEach-Object { [string]$_ })
                 interface_type = [string]$of.InterfaceType.InterfaceType
                 authentication = [string]$of.Security.Authentication
                 encryption = [string]$of.Security.Encryption
@@ -99,7 +105,7 @@ Read-Part rules {
 }
 
 Read-Part addresses {
-    Get-NetIPAddress | ForEach-Object {
+    Get-NetIPAddress -ErrorAction Stop | ForEach-Object {
         @{
             interface = [string]$_.InterfaceAlias
             index = [int]$_.InterfaceIndex
@@ -110,7 +116,7 @@ Read-Part addresses {
 }
 
 Read-Part networks {
-    Get-NetConnectionProfile | ForEach-Object {
+    Get-NetConnectionProfile -ErrorAction Stop | ForEach-Object {
         @{ index = [int]$_.InterfaceIndex; category = Get-Raw $_ NetworkCategory }
     }
 }
@@ -122,7 +128,7 @@ Read-Part portproxy {
 }
 
 Read-Part processes {
-    Get-CimInstance -ClassName Win32_Process | ForEach-Object {
+    Get-CimInstance -ClassName Win32_Process -ErrorAction Stop | ForEach-Object {
         $name = ([string]$_.Name).ToLowerInvariant() -replace '\.exe$'
         $command = if ($name -in $Relays) { [string]$_.CommandLine } else { '' }
         @{ pid = [long]$_.ProcessId; name = $name; command = $command.Substring(0, [Math]::Min(4096, $command.Length)) }

@@ -22,6 +22,7 @@ LISTENERS = json.loads((FIXTURES / "listen_ports-documented.json").read_text())
 PUBLISHED = (FIXTURES / "portproxy-published.txt").read_text().replace("\n", "\r\n")
 ALLOW = EVIDENCE["rules"][0]
 BLOCK = {**ALLOW, "name": "closed", "action": 4}
+OTHER = {**ALLOW, "name": "other", "local_ports": ["1"]}
 DB = {"name": "db", "port": 5432}
 
 
@@ -53,7 +54,7 @@ def profile(**state):
 
 
 SEALED = {
-    "no rule allows": {"rules": []},
+    "no rule allows": {"rules": [OTHER]},
     "a block beats an allow": {"rules": [ALLOW, BLOCK]},
     "wherever it stands": {"rules": [BLOCK, ALLOW]},
     "a block of the port range": {"rules": [ALLOW, {**BLOCK, "local_ports": ["5000-6000"]}]},
@@ -71,7 +72,7 @@ SEALED = {
 EXPOSED = {
     "the firewall is off": {"rules": [BLOCK], "profiles": profile(enabled="False")},
     "the firewall is off on the interface": {"rules": [BLOCK], "profiles": profile(disabled_interfaces=["Ethernet"])},
-    "the default allows": {"rules": [], "profiles": profile(inbound="Allow")},
+    "the default allows": {"rules": [OTHER], "profiles": profile(inbound="Allow")},
     "the block is for another profile": {"rules": [ALLOW, {**BLOCK, "profiles": 1}]},
     "the block is for UDP": {"rules": [ALLOW, {**BLOCK, "protocol": "UDP"}]},
     "the block has loopback addresses": {"rules": [ALLOW, {**BLOCK, "remote_addresses": ["127.0.0.1", "::1"]}]},
@@ -92,16 +93,17 @@ UNKNOWN = {
     "a bypass rule": {"rules": [BLOCK, {**ALLOW, "action": 3}]},
     "an action that is not known": {"rules": [{**ALLOW, "action": 9}]},
     "a direction that is not known": {"rules": [{**ALLOW, "direction": None, "program": ""}]},
-    "a default that is not known": {"rules": [], "profiles": profile(inbound="NotConfigured")},
-    "a switch that is not known": {"rules": [], "profiles": profile(enabled="NotConfigured")},
+    "a default that is not known": {"rules": [OTHER], "profiles": profile(inbound="NotConfigured")},
+    "a switch that is not known": {"rules": [OTHER], "profiles": profile(enabled="NotConfigured")},
     "rules that were not read": {"rules": None},
+    "no rule at all": {"rules": []},
     "profiles that were not read": {"profiles": None},
-    "a service that does not run": {"rules": [], "service": [1]},
-    "addresses that were not read": {"rules": [], "addresses": None},
-    "no address": {"rules": [], "addresses": []},
-    "portproxy that was not read": {"rules": [], "portproxy": None},
-    "portproxy that was not understood": {"rules": [], "portproxy": ["?"]},
-    "processes that were not read": {"rules": [], "processes": None},
+    "a service that does not run": {"rules": [OTHER], "service": [1]},
+    "addresses that were not read": {"rules": [OTHER], "addresses": None},
+    "no address": {"rules": [OTHER], "addresses": []},
+    "portproxy that was not read": {"rules": [OTHER], "portproxy": None},
+    "portproxy that was not understood": {"rules": [OTHER], "portproxy": ["?"]},
+    "processes that were not read": {"rules": [OTHER], "processes": None},
 }
 
 
@@ -166,7 +168,7 @@ def test_portproxy_is_a_relay():
     found = judged(listeners=LOOPBACK, rules=opened, portproxy=[PUBLISHED])
     assert (found["verdict"], ways(found)) == ("exposed", {("ipv4", "relay", "accepted")})
     assert found["paths"][0]["text"] == "anyone on Ethernet via portproxy (pid 1372) listening on 0.0.0.0:15432"
-    assert judged(listeners=LOOPBACK, rules=[], portproxy=[PUBLISHED])["verdict"] == "sealed"
+    assert judged(listeners=LOOPBACK, rules=[OTHER], portproxy=[PUBLISHED])["verdict"] == "sealed"
     assert judged(listeners=LOOPBACK, rules=opened, portproxy=["\r\n"])["verdict"] == "sealed"
     to_name = PUBLISHED.replace("127.0.0.1 ", "db.example")
     assert ways(judged(listeners=LOOPBACK, rules=opened, portproxy=[to_name])) == {("ipv4", "relay", "maybe")}
@@ -184,7 +186,7 @@ def test_an_entry_of_portproxy_for_which_nothing_listens_may_open():
 
 def test_a_tunnel_agent_may_lead_in():
     agent = {"pid": 77, "name": "cloudflared.exe", "command": "cloudflared.exe tunnel run"}
-    found = judged(listeners=LOOPBACK, rules=[], processes=[agent])
+    found = judged(listeners=LOOPBACK, rules=[OTHER], processes=[agent])
     assert (found["verdict"], ways(found)) == ("unknown", {("ipv4", "relay", "maybe")})
 
 

@@ -140,6 +140,7 @@ def _as_told(rule: dict[str, str]) -> dict[str, Any]:
         "enforcement": [1, 5],
         "owner": "",
         "platforms": [],
+        "extras": [],
         "protocol": rule.get("protocol", "any").upper().replace("ANY", "Any"),
         "local_ports": rule.get("localport", "any").replace("any", "Any").split(","),
         "remote_ports": ["Any"],

@@ -93,6 +93,7 @@ def test_what_a_rule_says_of_packets(row, expected):
         {"package": "S-1-15-2-1"},
         {"owner": "S-1-5-21-1"},
         {"platforms": ["10.0+"]},
+        {"extras": ["{8d34b4c8-9fb2-4b3e-a9f6-1b8a6d1a3c11}"]},
         {"interfaces": ["Ethernet"]},
         {"interface_type": "Wireless"},
         {"dynamic_target": "ProximityApps"},
