@@ -279,6 +279,10 @@ ansible_facts:
       elements: dict
 """
 
+from ansible_collections.loopguard.loopback.plugins.module_utils._collect.zipped import hasten
+
+hasten()  # before anything else is imported
+
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.loopguard.loopback.plugins.module_utils._collect import listeners
 from ansible_collections.loopguard.loopback.plugins.module_utils._collect.command import runner

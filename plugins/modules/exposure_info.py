@@ -16,7 +16,8 @@ description:
   - A service is V(sealed) only when every path to it was evaluated, over IPv4 and over IPv6, and is closed.
     Whatever could not be read or evaluated makes it V(unknown), and is named.
   - Evaluates the bind address, the packet filter on the way in (iptables with nf_tables and legacy, nftables), C(route_localnet),
-    and the command lines of known relays. Redirects, and relays whose configuration decides, are found and reported as V(unknown).
+    rules that send packets on (DNAT, REDIRECT, NETMAP, published containers), and the command lines of known relays. Relays whose
+    configuration decides are found and reported as V(unknown).
   - A host counts as Windows when its shell is C(powershell) or C(cmd), as it is with the connections C(winrm) and C(psrp). There the
     action runs M(ansible.windows.win_listen_ports_facts) and M(ansible.windows.win_powershell) and judges on the controller;
     of the options it takes O(services), O(discover) and O(evidence).
@@ -313,6 +314,10 @@ host:
       type: str
       returned: always
 """
+
+from ansible_collections.loopguard.loopback.plugins.module_utils._collect.zipped import hasten
+
+hasten()  # before anything else is imported
 
 import os
 import platform

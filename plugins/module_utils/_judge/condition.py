@@ -171,7 +171,10 @@ def _interface(field: str, values: tuple[str, ...], packet: Packet, stage: Stage
 def _state(values: tuple[str, ...], packet: Packet, stage: Stage) -> bool | None:
     if "DNAT" in values or "SNAT" in values:  # bits of their own beside the state
         if "DNAT" in values and packet.origin and packet.tracked and not early(stage):
-            return True
+            if packet.port != packet.origin[1] or packet.destination not in (packet.origin[0], None):
+                return True
+            if packet.destination is None:
+                return None  # what is sent to where it was going anyway is not marked: nf_nat_setup_info
         if stage.phase != "new" or not packet.tracked:
             return None
     if packet.tracked is None:

@@ -172,6 +172,9 @@ class _Judge:
                 gaps.append(Gap("local route", "not_evaluated", text))
         if any(chain.rules for table in self._evidence.firewall.tables if table.family == "bridge" for chain in table.chains.values()):
             gaps.append(Gap("bridge rules", "not_evaluated", "rules for bridged frames may hand packets to this host"))
+        if any(rule.table == "local" or rule.priority == 0 for rule in self._host.rules):
+            text = "routing rules come before the machine's own addresses, and may send packets elsewhere"
+            gaps.append(Gap("policy routing", "not_evaluated", text))
         if self._host.sk_lookup:
             gaps.append(Gap("sk_lookup", "not_evaluated", "a BPF program may hand packets to any socket"))
         return tuple(dict.fromkeys(gaps))

@@ -10,13 +10,13 @@ is accepted, one that none may accept is dropped, the rest is `maybe`.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from .._model.network import BITS, numbers
 from .condition import CONNTRACK, TURNED, Packet, Phase, Stage, early
 from .segments import Segments
-from .sets import members
 from .walk import Decision, Ends, Program, Surroundings, Walk
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .._model.ruleset import Hook, Match, SetElements, Table, Target
     from .._model.vocabulary import Family, Reach
     from .senders import Ports
+    from .sets import Members
 
     # Takes packets and a phase; returns what may pass, which sources may be dropped, and the base chains on the way.
     Send = Callable[[dict[Packet, int], Phase], tuple[dict[Packet, int], int, list[Walk]]]
@@ -43,6 +44,7 @@ _LATER: tuple[Phase, ...] = ("reply", "established")
 REWRITING = frozenset(("dnat", "redirect", "netmap"))  # targets that change where a packet goes
 # Where connection tracking rewrites, whatever the priority of a nat chain: linux/netfilter_ipv4.h, nf_nat_core.c
 NAT = {"prerouting": -100, "output": -100, "input": 100, "postrouting": 100}
+_NOBODY = Ends(0, 0, 0)
 _ANSWERED = ("tcp", "sctp", "dccp")  # nothing is received before an answer was sent
 
 
@@ -65,6 +67,7 @@ class Filter:
         opaque = any(kind == "opaque" for kind, _hook in kinds)
         self.marked = marked
         self.ct_marks = opaque
+        self.translates = any(kind == "snat" or kind in REWRITING for kind, _hook in kinds)
         # Only a chain that no packet from outside enters can take an answer, and no request, from connection tracking.
         self.answered = not opaque and not any(kind == "notrack" and hook != "prerouting" for kind, hook in kinds)
         self._families: dict[Family, Side] = {}
@@ -96,32 +99,31 @@ class Side(Surroundings):
         self._tables = [table for table in whole.tables if table.family in _FAMILY_TABLES[family]]
         self._programs: dict[tuple[int, bool], dict[str, Program]] = {}
         self._senders: Ports | None = None
-        self._named: dict[str, tuple[int, int] | None] = {}
-        self._sets = {name: members(name, whole.ipsets, family) for name in whole.ipsets}
-        self.segments = Segments((1 << BITS[family]) - 1, self._bounds())
+        self._sets: dict[str, Members] = {}
+        if whole.ipsets:
+            from .sets import members
 
-    def _bounds(self) -> Iterable[tuple[int, int]]:
+            self._sets = {name: members(name, whole.ipsets, family) for name in whole.ipsets}
+        named = {text: bounds[1:] for text, bounds in self._networks() if bounds[0] == family}
+        listed = (bounds for elements in self._sets.values() for bounds in elements.bounds())
+        self.segments = Segments((1 << BITS[family]) - 1, itertools.chain(named.values(), listed))
+        self._ends = {text: tuple.__new__(Ends, (*self.segments.span(*bounds), None, True)) for text, bounds in named.items()}
+
+    def _networks(self) -> Iterable[tuple[str, tuple[Family, int, int]]]:
+        """Name every network that a rule asks for."""
+        texts: set[str] = set()
         for table in self._tables:
-            for chain in table.chains.values():
-                for rule in chain.rules:
+            for one in table.chains.values():
+                for rule in one.rules:
                     for match in rule.matches:
                         if match.field in ("source", "destination"):
-                            yield from filter(None, map(self._range, match.values))
-        for elements in self._sets.values():
-            yield from elements.bounds()
-
-    def _range(self, text: str) -> tuple[int, int] | None:
-        """Return the numbers of a network, None for one of the other family."""
-        if text not in self._named:
-            family, first, last = numbers(text)
-            self._named[text] = (first, last) if family == self._family else None
-        return self._named[text]
+                            texts.update(match.values)
+        return zip(texts, map(numbers, texts))
 
     def remote(self, match: Match, packet: Packet, stage: Stage) -> Ends | None:
         turned = stage.phase == "reply"
         if match.field == "source" and not turned and not match.negated and len(match.values) == 1:
-            named = self._range(match.values[0])
-            return Ends(*self.segments.span(*named)) if named else Ends(0, 0, 0)
+            return self._ends.get(match.values[0], _NOBODY)
         if match.field == "set":
             name, _space, dimensions = match.values[0].partition(" ")
             elements = self._sets.get(name)
@@ -134,14 +136,14 @@ class Side(Surroundings):
             return Ends(0, 0, mask, certain) if certain else Ends(0, self.segments.count, None, False)
         if (TURNED.get(match.field, match.field) if turned else match.field) != "source":
             return None
-        ranges = [bounds for bounds in map(self._range, match.values) if bounds]
-        if len(ranges) < len(match.values):
-            return Ends(0, 0, 0)
-        if len(ranges) == 1 and not match.negated:
-            return Ends(*self.segments.span(*ranges[0]))
+        named = [self._ends[value] for value in match.values if value in self._ends]
+        if len(named) < len(match.values):  # of the other family
+            return _NOBODY
+        if len(named) == 1 and not match.negated:
+            return named[0]
         mask = 0
-        for bounds in ranges:
-            mask |= self.segments.mask(*bounds)
+        for ends in named:
+            mask |= ends.set()
         return Ends(0, 0, self.segments.everything & ~mask if match.negated else mask)
 
     def changed(self, target: Target, packet: Packet, stage: Stage) -> tuple[Packet, bool]:
@@ -198,6 +200,9 @@ class Side(Surroundings):
             packets, dropped, more = send({start: arrived}, phase)
             walks = walks + more
             may_drop |= dropped
+            if phase == "established" and self._whole.translates:
+                # Of a connection whose first packet was not tracked, a later one may be, and go elsewhere, or come from elsewhere.
+                may_drop |= union({one: mask for one, mask in packets.items() if one.tracked is None})
             stopped = arrived & ~union(packets)
             if stopped:
                 # Who breaks the connection tracking (a reset that only the firewall believes) may pass in another state.

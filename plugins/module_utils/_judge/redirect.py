@@ -40,7 +40,7 @@ _DESTINATION = re.compile(
 )
 _MOST = 16  # addresses and ports that one rule may choose from
 _FAMILIES: tuple[Family, ...] = ("ipv4", "ipv6")
-_MOST_PORTS = 256  # that are tried for one socket
+_MOST_PROBES, _FEW = 2048, 8  # ports, destinations and interfaces that are tried for one socket
 _NAT = Stage("new", "prerouting", -100, whole=True)
 _ELSEWHERE = {"ipv4": (0x7F000001, 0x01000001), "ipv6": (0x0200 << 112 | 1, 0x20010DB8 << 96 | 1)}  # in no network of this machine
 
@@ -260,13 +260,14 @@ class Redirects:
         paths = []
         for family in families_of(row):
             wanted = self._ports(family, row)
-            if len(wanted) > _MOST_PORTS:
+            interfaces = [interface for interface in self._approach.interfaces if self._approach.hears(row, interface)] if wanted else []
+            destinations = self._destinations(family, row) if interfaces else []
+            if len(wanted) * len(destinations) * len(interfaces) > _MOST_PROBES:
                 paths += self._untold(family, row)
-            for interface in self._approach.interfaces if wanted else ():
-                if not self._approach.hears(row, interface):
-                    continue
-                for cast, destination in self._destinations(family, row):
-                    for port in wanted[:_MOST_PORTS]:
+                wanted, destinations = wanted[:_FEW], destinations[:_FEW]
+            for interface in interfaces:
+                for cast, destination in destinations:
+                    for port in wanted:
                         packet = Packet(family, row.protocol, destination, port, interface.name, cast)
                         for end in self.ends(packet):
                             if end.packet.origin and end.packet.leaving == "" and end.packet.port == row.port:
@@ -305,7 +306,7 @@ class Redirects:
         return paths
 
     def _untold(self, family: Family, row: Listener) -> list[Path]:
-        """Return a way that may be open for each rule that may lead to a socket from more ports than are tried."""
+        """Return a way that may be open for each rule that leads to a socket, perhaps, where there are too many ways to try."""
         everyone = ((0, (1 << BITS[family]) - 1),)
         return [
             Path(family, "any", "redirect", "maybe", everyone, (), (decision_of(table, chain, rule),), "")

@@ -9,7 +9,7 @@ union, intersection and difference are one operation each.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class Segments:
@@ -37,34 +37,42 @@ class Segments:
         low, high = self.span(first, last)
         return (1 << high) - (1 << low)
 
-    def painted(self, spans: Iterable[tuple[int, int, int]]) -> dict[int, int]:
+    @staticmethod
+    def painted(spans: Sequence[tuple[int, int, int]]) -> dict[int, int]:
         """Give each segment the colour (1 to 255) of the first span that covers it; return the set of each colour."""
-        colours = bytearray(self.count)
+        start = min(low for low, _high, _colour in spans)
+        colours = bytearray(max(high for _low, high, _colour in spans) - start)
         tables: dict[int, bytes] = {}
         for low, high, colour in spans:
             if high - low == 1:
-                if not colours[low]:
-                    colours[low] = colour
+                if not colours[low - start]:
+                    colours[low - start] = colour
                 continue
             if colour not in tables:
                 tables[colour] = bytes((colour, *range(1, 256)))
-            colours[low:high] = colours[low:high].translate(tables[colour])
+            colours[low - start : high - start] = colours[low - start : high - start].translate(tables[colour])
         colours.reverse()
         return {
-            colour: int(bytes(colours).translate(b"0" * colour + b"1" + b"0" * (255 - colour)), 2)
+            colour: int(bytes(colours).translate(b"0" * colour + b"1" + b"0" * (255 - colour)), 2) << start
             for colour in tables.keys() | set(colours) - {0}
         }
 
     def ranges(self, mask: int) -> list[tuple[int, int]]:
         """Return the addresses of a set, neighbouring segments joined."""
-        bits = bin(mask)[:1:-1]
+        start = first_of(mask)
+        bits = bin(mask >> start)[:1:-1] if mask else ""
         found = []
         low = bits.find("1")
         while low >= 0:
             high = bits.find("0", low)
             if high < 0:
                 high = len(bits)
-            end = self._starts[high] - 1 if high < self.count else self._last
-            found.append((self._starts[low], end))
+            end = self._starts[start + high] - 1 if start + high < self.count else self._last
+            found.append((self._starts[start + low], end))
             low = bits.find("1", high)
         return found
+
+
+def first_of(mask: int) -> int:
+    """Return the place of the lowest bit, -1 of nothing."""
+    return (mask & -mask).bit_length() - 1

@@ -48,6 +48,13 @@ def numbers(text: str) -> tuple[Family, int, int]:
             raise ValueError(f"not an address range: {text!r}")
         return family, first, last
     address, slash, mask = text.partition("/")
+    if mask == "32":
+        try:
+            value = int.from_bytes(socket.inet_pton(socket.AF_INET, address), "big")
+        except (OSError, UnicodeError):
+            pass
+        else:
+            return "ipv4", value, value  # most of a long list
     family, value = _number(address.strip(), text)
     bits = BITS[family]
     length = _prefix_length(family, mask.strip(), text) if slash else bits

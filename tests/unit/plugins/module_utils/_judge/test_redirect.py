@@ -173,7 +173,7 @@ def test_a_port_is_redirected_once():
     assert {path.text.partition(", which")[0].rpartition(" ")[2] for path in exposure.paths} == {"98"}
 
 
-def test_a_rule_for_more_ports_than_are_tried_is_named():
+def test_a_rule_with_too_many_ways_to_try_is_named():
     many = "\n".join(f"-A INPUT -p udp --dport {port} -j DROP" for port in range(1, 1200, 2))
     exposure = seen(listener("127.0.0.1"), nat="-A PREROUTING -p tcp -j DNAT --to-destination 127.0.0.1:5432", localnet=1, rules=many)
     assert ("any", "redirect", "maybe") in ways(exposure)
