@@ -11,7 +11,7 @@ import sys
 
 
 def said(*command):
-    return subprocess.run(command, check=True, stdout=subprocess.PIPE, universal_newlines=True).stdout
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
 def tables():
@@ -26,7 +26,14 @@ def tables():
 
 
 def files():
-    for pattern in ("ufw/*.rules", "firewalld/**/*.xml", "loopguard/*", "systemd/system/*loopguard*", "systemd/system/*/*loopguard*", "sysctl.d/*loopguard*"):
+    for pattern in (
+        "ufw/*.rules",
+        "firewalld/**/*.xml",
+        "loopguard/*",
+        "systemd/system/*loopguard*",
+        "systemd/system/*/*loopguard*",
+        "sysctl.d/*loopguard*",
+    ):
         for path in glob.glob(f"/etc/{pattern}", recursive=True):
             with open(path) as file:
                 yield path, file.read()
