@@ -121,7 +121,7 @@ def _backend(tables: Sequence[Table], active: set[str], tools: Sequence[str], wi
         return ("iptables-legacy" if legacy_alone else "iptables"), "restrict_firewall_backend says so"
     for manager in ("ufw", "firewalld"):
         if manager in active:
-            return manager, f"{manager} manages the rules"  # type: ignore[return-value]
+            return manager, f"{manager} manages the rules"
     if kinds == {"iptables-legacy"}:
         return "iptables-legacy", "every rule is one of iptables-legacy"
     if kinds == {"iptables-nft"}:
@@ -146,8 +146,9 @@ def _former(tables: Sequence[Table]) -> list[Backend]:
 
 
 def _rewrites(tables: Sequence[Table]) -> bool:
+    """Say whether some rule may send packets for this host elsewhere."""
     return any(
-        rule.target.kind in ("dnat", "opaque") and chain.hook not in ("output", "postrouting")
+        rule.target.kind == "dnat" or (rule.target.kind == "opaque" and table.name == "nat")
         for table in tables
         for chain in table.chains.values()
         for rule in chain.rules
