@@ -146,6 +146,9 @@ def _lead(candidate: Candidate, goal: Goal, connections: Sequence[Connection], a
     if candidate.legs is not None:
         return _by_configuration(candidate, goal, addresses)
     leads = leads_to(candidate.process, candidate.command, goal.port, addresses, listening=row is not None)
+    if candidate.process == "portproxy":  # an entry for which nothing listens does so when its service starts again
+        leads = leads if candidate.pid else min(leads, "maybe", key=_ORDER.index)
+        return Lead(leads, "configuration", "netsh interface portproxy")
     told = leads == "yes" or candidate.process in _BY_COMMAND_LINE
     return Lead(leads, "command_line" if told else "program")
 
@@ -208,6 +211,9 @@ def leads_to(process: str, command: str, port: int, addresses: frozenset[str], l
         found = re.search(r"systemd-socket-proxyd(?: -\S+)* ([^\s:]+|\[\S+\]):(\w+)", command)
         if found:
             return _target(found[1], found[2], port, addresses)
+    if process == "portproxy":
+        host, _space, number = command.rpartition(" ")
+        return _target(host, number, port, addresses)
     if process == "tailscaled" and "userspace-networking" in command:
         return "yes"  # without an interface it hands every port to 127.0.0.1
     if process == "kubectl":

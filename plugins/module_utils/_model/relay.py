@@ -17,6 +17,7 @@ FORWARDERS = frozenset(
         "nginx", "apache2", "httpd", "haproxy", "envoy", "traefik", "caddy", "squid", "varnishd", "hitch", "stunnel", "stunnel4",
         "tinyproxy", "3proxy", "microsocks", "danted", "sockd", "privoxy",
         "proxysql", "mysqlrouter", "nutcracker",
+        "portproxy",
     )
 )  # fmt: skip
 # These need no listener: they dial out and let the other end come in.
@@ -94,3 +95,12 @@ def connection_to_dict(connection: Connection) -> dict[str, Any]:
 def connection_from_dict(data: Mapping[str, Any]) -> Connection:
     """Read back what connection_to_dict wrote. Raises KeyError or TypeError when it is something else."""
     return Connection(**{**data, "pids": tuple(data["pids"]), "through": tuple(data["through"])})
+
+
+class PortProxy(NamedTuple):
+    """An entry of `netsh interface portproxy`: Windows listens there (a wildcard for *) and connects to host, port target."""
+
+    address: str
+    port: int
+    host: str
+    target: int
