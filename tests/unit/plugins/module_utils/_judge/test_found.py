@@ -170,4 +170,3 @@ COMMIT
     }
     probe = ("ipv4", "eth0", "10.77.1.2", "tcp", "10.77.1.1", 8080)
     assert agrees(rulesets, {}, probe, None)
-    assert not agrees(rulesets, {}, probe, ("server", "10.77.1.1", 5432))
