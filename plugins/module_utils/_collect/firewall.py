@@ -99,13 +99,13 @@ def _read_saves(run: Runner, dump: Dump, known: list[nfnetlink.KernelTable], ask
         if not text.strip():
             continue
         tables = _parsed(text, tool, "iptables-nft", family, asked)
-        wrong = _misprinted(dump, family, tables)
+        wrong = misprinted(dump, family, tables)
         asked.tables.update({(family, name): table for name, table in tables.items()})
         foreign |= {(family, name) for name in tables if name in wrong}
     return foreign
 
 
-def _misprinted(dump: Dump, family: str, tables: dict[str, Table]) -> set[str]:
+def misprinted(dump: Dump, family: str, tables: dict[str, Table]) -> set[str]:
     """Return the tables of which iptables-nft-save leaves chains out, or parts of rules."""
     of_family = nfnetlink.of_family(family)
     try:

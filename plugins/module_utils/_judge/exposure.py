@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .._model.gap import Gap
 from .._model.network import BITS, subtract
-from .._model.relay import FORWARDERS
 from .._model.vocabulary import SCOPES, VERDICTS, Family, Reach, Verdict
 from .._services.catalogue import recognise
 from .approach import Approach, allowed
@@ -23,7 +22,7 @@ from .condition import Packet, Stage, holds
 from .discovery import listens
 from .path import Path, merged, place_of
 from .reach import REWRITING
-from .relays import Leads, leading, of_agent, of_listener
+from .relays import Goal, Lead, Leads, candidates, leading
 from .walk import Decision
 
 if TYPE_CHECKING:
@@ -32,10 +31,8 @@ if TYPE_CHECKING:
     from .._model.ruleset import Rule, Table, Target
     from .._model.service import Service
 
-# Kinds that systemd often listens for; any other socket of systemd may belong to a systemd-socket-proxyd.
 _REWRITES = re.compile(r'"mangle":\{"key":\{"payload"|"(?:fwd|dup)"')  # nftables: a field of the packet, or its interface
 _BEFORE = Stage("new", "prerouting", 0, whole=True)
-_ACTIVATED = ("ssh", "cups", "rpcbind", "epmd")
 
 
 class Exposure(NamedTuple):
@@ -65,7 +62,7 @@ class _Judge:
         self._rows = [row for row in evidence.listeners if row.namespace == evidence.namespace and listens(row)]
         self._approach = Approach(evidence)
         self._rewrites = list(_rewrites(evidence.firewall.tables))
-        self._relays = [*map(of_listener, filter(self._may_relay, self._rows)), *map(of_agent, evidence.relays)]
+        self._relays = candidates(evidence, self._rows)
 
     def service(self, service: Service) -> Exposure:
         rows = tuple(row for row in self._rows if row.protocol == service.protocol and row.port == service.port)
@@ -122,29 +119,22 @@ class _Judge:
         localnet = [self._approach.sysctl(entry.name, "route_localnet") for entry in self._approach.interfaces]
         return target.kind != "redirect" and any(value != 0 for value in localnet)
 
-    def _may_relay(self, row: Listener) -> bool:
-        if row.process == "systemd":
-            kind = recognise(row.protocol, row.port, None)
-            return kind is None or kind.name not in _ACTIVATED
-        if row.process is not None:
-            return row.process in FORWARDERS
-        # With nothing hidden, a socket that no process holds is the kernel's own: a tunnel (UDP), or a service such as NFS.
-        hidden = any(gap.subject == "processes" for gap in self._evidence.listener_gaps)
-        return not hidden and row.protocol == "tcp" and recognise(row.protocol, row.port, None) is None
-
     def _through_relays(self, service: Service, rows: Sequence[Listener]) -> list[Path]:
         paths = []
         others = [relay for relay in self._relays if relay.row not in rows]
-        for relay, leads in leading(others, service.port, self._approach.names):
+        goal = Goal(service.protocol, service.port, frozenset(pid for row in rows for pid in row.pids))
+        for relay, lead in leading(others, goal, self._evidence.connections, self._approach.names):
+            shown, told = lead.shown, _told(lead)
             if relay.row is None:
-                text = f"{relay.process} (pid {relay.pid}), which lets the other end of its tunnel in"
-                paths.append(Path("ipv4", "any", "relay", _reach(leads), ((0, (1 << 32) - 1),), (), (), text))
+                text = f"{relay.process} (pid {relay.pid}), which lets the other end of its tunnel in{told}"
+                sources = ((0, (1 << 32) - 1),)
+                paths.append(Path("ipv4", "any", "relay", _reach(lead.leads), sources, (), (), text, shown))
                 continue
             who = f"{relay.process} (pid {relay.pid})" if relay.pid else "a process that is not visible"
-            text = f"{who} listening on {place_of(relay.row)}"
+            text = f"{who} listening on {place_of(relay.row)}{told}"
             for path in self._approach.paths(relay.row, service.allow):
-                reached: Reach = path.reach if leads == "yes" else "maybe"
-                paths.append(path._replace(via="relay", reach=reached, text=text))
+                reached: Reach = path.reach if lead.leads == "yes" else "maybe"
+                paths.append(path._replace(via="relay", reach=reached, text=text, shown=shown))
             paths += self._redirects(service, relay.row.port, relay.row.protocol, [relay.row])
         return paths
 
@@ -178,6 +168,15 @@ class _Judge:
         if self._host.sk_lookup:
             gaps.append(Gap("sk_lookup", "not_evaluated", "a BPF program may hand packets to any socket"))
         return tuple(dict.fromkeys(gaps))
+
+
+def _told(lead: Lead) -> str:
+    """Say what shows that a relay leads to a service."""
+    if lead.shown == "command_line":
+        return ", by its command line"
+    if lead.shown == "connection":
+        return f", by an open connection {lead.detail}"
+    return f", by its configuration {lead.detail}" if lead.shown == "configuration" else ""
 
 
 def _reach(leads: Leads) -> Reach:

@@ -12,7 +12,7 @@ from .._model.network import BITS, cidrs, subtract
 
 if TYPE_CHECKING:
     from .._model.listener import Listener
-    from .._model.vocabulary import Family, Reach, Via
+    from .._model.vocabulary import Family, Reach, Shown, Via
     from .reach import Decision
 
 MOST_SOURCES = 64
@@ -20,7 +20,10 @@ _FAMILY_NAMES = {"ipv4": "IPv4", "ipv6": "IPv6"}
 
 
 class Path(NamedTuple):
-    """A way in that is open, or not shown to be closed. interface: a name, or `any` for every one but loopback."""
+    """A way in that is open, or not shown to be closed. interface: a name, or `any` for every one but loopback.
+
+    shown: what shows that a relay leads to the service; None for every other way.
+    """
 
     family: Family
     interface: str
@@ -30,6 +33,7 @@ class Path(NamedTuple):
     destinations: tuple[str, ...]
     decided_by: tuple[Decision, ...]
     text: str
+    shown: Shown | None = None
 
     def to_dict(self, limit: int = MOST_SOURCES) -> dict[str, Any]:
         networks: list[str] = []
@@ -59,7 +63,7 @@ def merged(paths: Sequence[Path], interfaces: int) -> tuple[Path, ...]:
     """Join paths that differ in interface or destination only, write their sentences, and put the worst first."""
     groups: dict[tuple[Any, ...], list[Path]] = {}
     for path in paths:
-        groups.setdefault((path.reach, path.family, path.via, path.sources, path.decided_by, path.text), []).append(path)
+        groups.setdefault((path.reach, path.family, path.via, path.sources, path.decided_by, path.text, path.shown), []).append(path)
     joined = []
     for members in groups.values():
         names = list(dict.fromkeys(path.interface for path in members))

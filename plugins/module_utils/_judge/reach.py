@@ -57,12 +57,20 @@ class Part(NamedTuple):
 
 
 class Filter:
-    """All that filters on a host. marked: something other than a rule may set marks. rewrite: see Surroundings.rewritten."""
+    """All that filters on a host. marked: something other than a rule may set marks. rewrite: see Surroundings.rewritten.
+
+    drops: name the rules that drop as well.
+    """
 
     def __init__(
-        self, tables: Sequence[Table], ipsets: Mapping[str, SetElements], marked: bool = False, rewrite: Rewrite | None = None
+        self,
+        tables: Sequence[Table],
+        ipsets: Mapping[str, SetElements],
+        marked: bool = False,
+        rewrite: Rewrite | None = None,
+        drops: bool = False,
     ) -> None:
-        self.tables, self.ipsets, self.rewrite = tables, ipsets, rewrite
+        self.tables, self.ipsets, self.rewrite, self.drops = tables, ipsets, rewrite, drops
         kinds = {(rule.target.kind, chain.hook) for table in tables for chain in table.chains.values() for rule in chain.rules}
         opaque = any(kind == "opaque" for kind, _hook in kinds)
         self.marked = marked
@@ -255,7 +263,7 @@ class Side(Surroundings):
         """Divide a set by the rules that decide, chain by chain. Policies that let pass are named only where no rule decides."""
         if not mask:
             return []
-        if answer == "dropped":
+        if answer == "dropped" and not self._whole.drops:
             return [Part(answer, tuple(self.segments.ranges(mask)), ())]
         return self._reasoned(answer, mask, walks)
 

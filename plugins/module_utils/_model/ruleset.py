@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
-Backend = Literal["iptables-nft", "iptables-legacy", "nftables"]
+Backend = Literal["iptables-nft", "iptables-legacy", "nftables", "windows"]
 TableFamily = Literal["ip", "ip6", "inet", "arp", "bridge", "netdev"]
 Hook = Literal["ingress", "prerouting", "input", "forward", "output", "postrouting", "egress"]
 

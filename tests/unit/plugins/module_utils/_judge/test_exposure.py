@@ -22,7 +22,7 @@ from ansible_collections.loopguard.loopback.plugins.module_utils._model.firewall
 from ansible_collections.loopguard.loopback.plugins.module_utils._model.gap import Gap
 from ansible_collections.loopguard.loopback.plugins.module_utils._model.host import HostNetwork, Interface, Route, host_to_dict
 from ansible_collections.loopguard.loopback.plugins.module_utils._model.listener import Listener
-from ansible_collections.loopguard.loopback.plugins.module_utils._model.relay import Relay
+from ansible_collections.loopguard.loopback.plugins.module_utils._model.relay import Relay, relay_to_dict
 from ansible_collections.loopguard.loopback.plugins.module_utils._model.ruleset import Chain, Rule, Table, Target
 from ansible_collections.loopguard.loopback.plugins.module_utils._model.service import Service
 from ansible_collections.loopguard.loopback.plugins.module_utils._parse.iptables_save import parse
@@ -229,7 +229,7 @@ def test_an_ipv4_compatible_address_is_ipv6():
 )
 def test_a_record_that_leaves_something_out_is_unknown(asked, gap):
     listeners = {
-        "loopguard_listeners": [listener_to_dict(listener("127.0.0.1"))], "loopguard_listeners_gaps": [], "loopguard_relays": [],
+        "loopguard_listeners": [listener_to_dict(listener("127.0.0.1"))], "loopguard_listeners_gaps": [], "loopguard_relays": [], "loopguard_connections": [],
         "loopguard_listeners_namespace": "1", "loopguard_listeners_asked": asked,
     }  # fmt: skip
     whole = evidence()
@@ -311,7 +311,7 @@ def test_recorded_evidence_is_judged_alike():
     found = evidence(listener(), tables=filtered("-A INPUT -s 10.0.0.0/8 -j ACCEPT\n-A INPUT -j DROP"), relays=[Relay(9, "frpc", "frpc")])
     listeners = {
         "loopguard_listeners": [listener_to_dict(row) for row in found.listeners], "loopguard_listeners_gaps": [],
-        "loopguard_relays": [relay._asdict() for relay in found.relays], "loopguard_listeners_namespace": "1",
+        "loopguard_relays": [relay_to_dict(relay) for relay in found.relays], "loopguard_connections": [], "loopguard_listeners_namespace": "1",
         "loopguard_listeners_asked": {"protocols": ["tcp", "udp", "udplite", "sctp", "dccp"], "processes": True},
     }  # fmt: skip
     firewall = {**firewall_to_dict(found.firewall), "host": host_to_dict(found.host)}
