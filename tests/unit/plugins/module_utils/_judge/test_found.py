@@ -124,3 +124,49 @@ COMMIT
     }
     probe = ("ipv4", "eth1", "10.77.2.2", "tcp", "10.77.9.2", 8080)
     assert agrees(rulesets, {"ipv4/ip_forward": 1}, probe, None)
+
+
+@pytest.mark.parametrize(("ports", "verdict", "policy"), [("1024:65535", "ACCEPT", "DROP"), ("1:1023", "DROP", "ACCEPT")])
+@pytest.mark.parametrize("target", ["CT --notrack", "MARK --set-xmark 0x1/0xffffffff"])
+def test_an_end_is_the_same_from_every_port_of_the_sender(ports, verdict, policy, target):
+    """What a rule does to packets from some ports only, mark or untrack them, does not make it another end."""
+    match = "-m conntrack --ctstate UNTRACKED" if "CT" in target else "-m mark --mark 0x1"
+    rulesets = {
+        ("legacy", "ip"): f"""\
+*{"raw" if "CT" in target else "mangle"}
+:PREROUTING ACCEPT [0:0]
+-A PREROUTING -p tcp -m tcp --sport {ports} -j {target}
+COMMIT
+*nat
+:PREROUTING ACCEPT [0:0]
+-A PREROUTING -p tcp -m tcp --dport 9 -j REDIRECT --to-ports 10
+COMMIT
+*filter
+:INPUT {policy} [0:0]
+-A INPUT {match} -j {verdict}
+COMMIT
+""",
+    }
+    probe = ("ipv4", "eth0", "10.77.1.2", "tcp", "10.77.1.1", 5432)
+    assert agrees(rulesets, {}, probe, ("server", "10.77.1.1", 5432))
+
+
+def test_a_mark_of_the_first_packet_is_not_one_of_those_that_follow():
+    rulesets = {
+        ("nft", "ip"): """\
+*mangle
+:PREROUTING ACCEPT [0:0]
+-A PREROUTING -m conntrack --ctstate NEW -j MARK --set-xmark 0x1/0xffffffff
+COMMIT
+*nat
+:PREROUTING ACCEPT [0:0]
+-A PREROUTING -p tcp -m tcp --dport 8080 -j REDIRECT --to-ports 5432
+COMMIT
+*filter
+:INPUT DROP [0:0]
+-A INPUT -m mark --mark 0x1 -j ACCEPT
+COMMIT
+""",
+    }
+    probe = ("ipv4", "eth0", "10.77.1.2", "tcp", "10.77.1.1", 8080)
+    assert agrees(rulesets, {}, probe, None)
