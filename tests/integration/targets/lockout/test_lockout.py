@@ -27,7 +27,7 @@ from typing import NamedTuple
 import pytest
 
 SECONDS = 6
-AT_ONCE = 8
+AT_ONCE = 10
 KINDS = ("iptables-nft", "iptables-legacy", "nftables")
 THEIRS = """
 for family in "" 6; do
@@ -249,18 +249,18 @@ def ssh_options(folder):
 # What happens on the way. Each returns the output of the task that has to fail.
 
 
-def finish(task):
-    """Return what the task said; one that hangs says nothing."""
+def finish(task, peer):
+    """Return what the task said; one that hangs says nothing. The peer should have put its rules back long before a minute."""
     try:
-        return task.communicate(timeout=180)[0]
+        return task.communicate(timeout=60 if peer else 180)[0]
     except subprocess.TimeoutExpired:
         kill([task.pid, *below(task.pid)])
         task.communicate()
         return ""
 
 
-def nothing(_host, start, _peer):
-    return finish(start())
+def nothing(_host, start, peer):
+    return finish(start(), peer)
 
 
 def under_way(host, start, peer):
@@ -275,13 +275,13 @@ def under_way(host, start, peer):
 def controller_killed(host, start, peer):
     task = under_way(host, start, peer)
     kill([task.pid, *below(task.pid)])  # Ansible's workers have sessions of their own
-    return finish(task)
+    return finish(task, peer)
 
 
 def session_cut(host, start, peer):
     task = under_way(host, start, peer)
     kill(host.sessions())
-    return finish(task)
+    return finish(task, peer)
 
 
 def clock_back(host, start, peer, days=-1):
@@ -295,17 +295,17 @@ def clock_back(host, start, peer, days=-1):
     today = host.inside("date", "+%F")
     clock.write_text(f"{days * 86400:+}\n")
     assert host.inside("date", "+%F") != today
-    return finish(task)
+    return finish(task, peer)
 
 
 def clock_on(host, start, peer):
     return clock_back(host, start, peer, 1)
 
 
-def disk_full(host, start, _peer):
+def disk_full(host, start, peer):
     host.inside("mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", "/run/loopguard")
     host.inside("sh", "-c", "dd if=/dev/zero of=/run/loopguard/filler 2>/dev/null; [ -s /run/loopguard/filler ]")
-    return finish(start())
+    return finish(start(), peer)
 
 
 def two_at_once(host, start, peer):
@@ -313,13 +313,13 @@ def two_at_once(host, start, peer):
     task = under_way(host, lambda: start(seconds=300), peer)
     kill([task.pid, *below(task.pid)])
     task.communicate()
-    output = finish(start(seconds=1, other=True))
+    output = finish(start(seconds=1, other=True), peer)
     for run_of_first in host.root.glob("run/loopguard/*/armed"):
         run_of_first.with_name("now").touch()
     return output
 
 
-def second_family(host, start, _peer):
+def second_family(host, start, peer):
     """ip6tables refuses on the host, though not in the namespace where the rules are tried, nor when it puts rules back."""
     namespace = os.readlink(f"/proc/{host.pid}/ns/net")
     refuse = (
@@ -327,7 +327,7 @@ def second_family(host, start, _peer):
     )
     tools = {"ip6tables-nft-restore": "nft", "ip6tables-restore": "nft", "ip6tables-legacy-restore": "legacy"}
     host.replace({name: f'{refuse}\nexec /usr/sbin/xtables-{kind}-multi {name} "$@"' for name, kind in tools.items()})
-    return finish(start())
+    return finish(start(), peer)
 
 
 class Outcome(NamedTuple):
