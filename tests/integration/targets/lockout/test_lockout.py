@@ -105,6 +105,7 @@ def trials():
         )
         yield Trial("controller killed", kind, GOOD[side], "controller_killed", "")
         yield Trial("session cut", kind, GOOD[side], "session_cut", rf"The connection was lost while the rules were applied.*{stand}")
+        yield Trial("module killed", kind, GOOD[side], "module_killed", rf"The module failed .*{stand}")
         yield Trial("clock a day back", kind, CUTS["new connections dropped"][side], "clock_back", stand)
         yield Trial("disk full", kind, GOOD[side], "disk_full", "No space left on device. Nothing was applied")
         yield Trial("two at once", kind, GOOD[side], "two_at_once", r"another run \(\w+\) waits for its confirmation; waited 1 s for it")
@@ -124,6 +125,7 @@ class Host:
     def __init__(self, number, folder):
         self.name, self.folder = f"host{number}", folder / f"host{number}"
         self.folder.mkdir()
+        self.become = number % 3 == 0
         self.address = f"10.78.{number}.2" if number % 2 else f"2001:db8:78:{number:x}::2"
         key = folder.parent / "key"
         config = self.folder / "sshd_config"
@@ -181,6 +183,8 @@ class Host:
             "ansible_python_interpreter": "/usr/bin/python3",
             "ansible_ssh_common_args": " ".join(ssh_options(self.folder.parent.parent)),
             "ansible_control_path_dir": "/mnt",
+            "ansible_become": self.become,
+            "ansible_become_method": "su",
         }
         inventory.write_text(json.dumps({"all": {"hosts": {self.name: variables}}}))
         argv = ["ansible", self.name, "-i", inventory, "-m", module, "-a", json.dumps(arguments), *options]
@@ -281,6 +285,12 @@ def controller_killed(host, start, peer):
 def session_cut(host, start, peer):
     task = under_way(host, start, peer)
     kill(host.sessions())
+    return finish(task, peer)
+
+
+def module_killed(host, start, peer):
+    task = under_way(host, start, peer)
+    kill([pid for pid in host.sessions() if Path(f"/proc/{pid}/comm").read_text().startswith("python")])
     return finish(task, peer)
 
 
