@@ -59,7 +59,7 @@ for table in table.*; do
 done
 nft -s list ruleset && printf %s '{_AFTER}' || exit {_NOT_REPRODUCED}
 nft -f new || exit {_REFUSED}
-nft -s list ruleset && printf %s '{_AFTER}' && nft -j list ruleset
+nft -s list ruleset && printf %s '{_AFTER}' && nft -j list ruleset && printf %s '{_AFTER}' && nft -a list ruleset
 """
 
 
@@ -211,7 +211,7 @@ class Nftables(NamedTuple):
         if output.status == _REFUSED:
             said = re.sub(r"^new:(\d+):\S*", r"line \1 of the ruleset:", output.stderr.strip(), flags=re.MULTILINE)
             raise ApplyError(said)
-        before_text, after_text, after_json = output.stdout.split(_AFTER)
+        before_text, after_text, after_json, spoken = output.stdout.split(_AFTER)
         before, after = (nft_text.plain(nft_text.parse(text)) for text in (before_text, after_text))
         touched = {key for key in (*before, *after) if before.get(key) != after.get(key)}
         for key in sorted(touched):
@@ -219,7 +219,7 @@ class Nftables(NamedTuple):
                 raise ApplyError(
                     f"the ruleset changes the table {key[0]} {key[1]}, which nft cannot restore: iptables made it, or it could not be loaded aside"
                 )
-        tables = nft_json.parse(after_json, "the new rules")[0]
+        tables = nft_json.parse(after_json, "the new rules", nft_json.texts(spoken))[0]
         kept = [table for table in tables if _STAND_IN not in table.chains]
         return Change(
             nft_text.render(before, touched), nft_text.render(after, touched), new, nft_text.undo(raw, touched), "", (), tuple(kept)
