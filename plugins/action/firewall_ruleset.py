@@ -31,7 +31,7 @@ class ActionModule(ActionBase):
             return self._taken_back(f"The connection was lost while the rules were applied ({error}).")
         seconds = result.pop("pending", None)
         if seconds is None:
-            return result
+            return self._checked(result)
         answer, why = self._confirm(seconds)
         if answer is None:
             return self._taken_back(f"Rules applied, but no new connection could be made within {seconds} s ({why}).")
@@ -40,6 +40,15 @@ class ActionModule(ActionBase):
         if answer.get("failed"):
             return self._taken_back(f"Rules applied, but not confirmed within {seconds} s: {answer['msg']}.")
         return {**result, **answer, "changed": True}
+
+    def _checked(self, result: dict[str, Any]) -> dict[str, Any]:
+        """Return a result after which nothing waits. A module that was killed may have left something that does."""
+        if not result.get("failed") or "state" in result:
+            return result
+        answer = self._step("outcome")
+        if answer.get("state", "gone") == "gone":
+            return result
+        return {**answer, "failed": True, "msg": f"The module failed ({result.get('msg', '')}). {answer['msg']}"}
 
     def _confirm(self, seconds: int) -> tuple[dict[str, Any] | None, str]:
         """Return what the target said to the confirmation, or None and why it could not be asked."""

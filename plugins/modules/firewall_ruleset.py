@@ -94,7 +94,7 @@ attributes:
       - The action plugin makes the new connection. It works with every connection plugin, with C(become), and without C(async).
 notes:
   - Takes root on the target. Beside the tools of the backend it uses C(unshare), and C(systemd-run) or C(setsid).
-  - What is needed to go back lies in C(/run/loopguard) until the run is over; C(sh undo) in its folder puts the former rules back by hand.
+  - What is needed to go back lies in C(/run/loopguard) until the next run; C(sh undo) in its folder puts the former rules back by hand.
 seealso:
   - module: loopguard.loopback.firewall_facts
   - module: community.general.iptables_state
@@ -169,8 +169,10 @@ restored:
   choices: [ipv4, ipv6, nftables]
   sample: [ipv4, ipv6]
 state:
-  description: What became of the run. V(failed) or V(undoing) when the former rules could not be put back; RV(ignore:msg) says where they are.
-  returned: when applied rules were taken back
+  description:
+    - What became of the run. V(gone) when nothing was applied; V(failed) or V(undoing) when the former rules could not be put back, and
+      RV(ignore:msg) says where they are.
+  returned: failure
   type: str
   choices: [armed, confirmed, undoing, restored, failed, gone]
 """
@@ -220,7 +222,7 @@ def main() -> None:
     try:
         result = STEPS[options["_step"]](runner(module, SECONDS), asked)
     except ApplyError as error:
-        module.fail_json(msg=str(error), **error.result)
+        module.fail_json(msg=str(error), **{"state": "gone", **error.result})
     module.exit_json(**result)
 
 

@@ -66,10 +66,11 @@ def cut_by(run: Runner, connection: Connection, changes: Sequence[tuple[Iptables
     packet = Packet(here.family, "tcp", here.first, connection.port, interface)
     for part in Filter(tables, firewall.ipsets, drops=True).reach(packet):
         if part.reach == "dropped" and any(first <= peer.first <= last for first, last in part.sources):
-            last = part.decided_by[-1] if part.decided_by else None
-            if last is None:
+            if not part.decided_by:
                 return "the new rules"
-            return f"{last.chain} rule {last.rule} `{last.text}`" if last.rule else f"{last.chain} {last.text}"
+            last = part.decided_by[-1]
+            rule = f"rule {last.rule} `{last.text}`" if last.rule else last.text
+            return f"{last.table} {last.chain} {rule}"
     return ""
 
 

@@ -175,14 +175,13 @@ class _Planned(NamedTuple):
 
 
 def _restored(this: deadman.Run, changes: Sequence[tuple[Any, Any]]) -> tuple[str, dict[str, Any]]:
-    """Look at what stands, and say it. The folder stays when it is not what stood before."""
+    """Look at what stands, and say it."""
     state = this.state
     wrong = [side.title for side, change in changes if side.standing(change) != change.before]
     right = [side.label for side, change in changes if side.title not in wrong]
     titles = " and ".join(side.title for side, _change in changes if side.title not in wrong)
     result = {"changed": bool(wrong), "restored": right, "confirmed": False, "state": state}
     if not wrong:
-        this.remove()
         return f"The former rules stand again ({titles}, checked).", result
     said = " ".join(this.read("log").split())[:500]
     return f"NOT restored: {' and '.join(wrong)}. See {this.folder}, {this.folder}/log says: {said}", result
