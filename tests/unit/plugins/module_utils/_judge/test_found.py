@@ -170,3 +170,34 @@ COMMIT
     }
     probe = ("ipv4", "eth0", "10.77.1.2", "tcp", "10.77.1.1", 8080)
     assert agrees(rulesets, {}, probe, None)
+
+
+@pytest.mark.parametrize(("reject", "v4", "v6"), [("icmpv6", True, False), ("icmp", False, True), ("icmpx", False, False)])
+def test_seed_200331(reject, v4, v6):
+    """firewalld: the judge said server 10.77.2.1 11211 dropped, and it answered: nft leaves `meta nfproto ipv6` out."""
+    rule = {"family": "inet", "table": "t", "chain": "in", "handle": 2, "expr": [
+        {"match": {"op": "==", "left": {"payload": {"protocol": "tcp", "field": "dport"}}, "right": 11211}},
+        {"reject": {"type": reject, "expr": "port-unreachable"}},
+    ]}  # fmt: skip
+    ruleset = [
+        {"metainfo": {"version": "1.0.6", "release_name": "Lester Gooch #5", "json_schema_version": 1}},
+        {"table": {"family": "inet", "name": "t", "handle": 1}},
+        {
+            "chain": {
+                "family": "inet",
+                "table": "t",
+                "name": "in",
+                "handle": 1,
+                "type": "filter",
+                "hook": "input",
+                "prio": 0,
+                "policy": "accept",
+            }
+        },
+        {"rule": rule},
+    ]
+    rulesets = {("native", "inet"): json.dumps({"nftables": ruleset})}
+    for family, client, server, opened in (("ipv4", "10.77.2.2", "10.77.2.1", v4), ("ipv6", "2001:db8:77:2::2", "2001:db8:77:2::1", v6)):
+        probe = (family, "eth1", client, "tcp", server, 11211)
+        assert agrees(rulesets, {}, probe, ("server", server, 11211)) is opened
+        assert agrees(rulesets, {}, probe, None) is not opened
