@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from .._collect.command import succeeded
 from .._collect.files import read_text
 from .._model.gap import Gap
+from . import iptables_text
 from .error import ApplyError
 
 if TYPE_CHECKING:
@@ -76,10 +77,6 @@ logger -t loopguard "the former rules of the packet filter: ${{failed:-restored}
 """
 _UNDO_IPTABLES = """\
 {tool}-restore --wait 30 --counters --noflush <{label}.undo || {tool}-restore --wait 30 --counters <{label}.full || failed=failed
-"""
-# A table that was not there is taken away again, unless somebody else uses it by now.
-_UNMAKE = """\
-{tool}-save -t {table} | grep -qE '^(-A|:[^ ]+ (-|DROP))' || nft delete table {family} {table} 2>/dev/null || :
 """
 _UNDO_NFT = "nft -f {label}.undo || failed=failed\n"
 
@@ -230,7 +227,7 @@ def _write(this: Run, changes: Sequence[tuple[Iptables | Nftables, Change]], sec
             steps.append(_UNDO_IPTABLES.format(tool=side.tool, label=side.label))
             if side.kind == "iptables-nft":
                 family = "ip" if side.label == "ipv4" else "ip6"
-                steps += [_UNMAKE.format(tool=side.tool, table=table, family=family) for table in change.made]
+                steps += [iptables_text.unmake(side.tool, family, *made.split()) for made in change.made]
         plan.append({"label": side.label, "before": change.before, "after": change.after, "made": list(change.made)})
     namespace = os.readlink("/proc/self/ns/net")
     apply = " &&\n  ".join(applies)

@@ -154,3 +154,10 @@ def declared(text: str, name: str) -> Key | None:
         elif line.startswith(":") and is_own(line[1:].split()[0], name):
             return table, line[1:].split()[0]
     return None
+
+
+def unmake(tool: str, family: str, table: str, chain: str = "") -> str:
+    """Return the line of shell that takes away a table or a built-in chain of iptables-nft, unless somebody uses it."""
+    used = f"^-A {chain} |^:{chain} DROP" if chain else "^-A |^:[^ ]+ (-|DROP)"
+    what = f"chain {family} {table} {chain}" if chain else f"table {family} {table}"
+    return f"{tool}-save -t {table} | grep -qE '{used}' || nft delete {what} 2>/dev/null || :\n"

@@ -19,7 +19,7 @@ from .._collect.files import read_text
 from .._collect.firewall import misprinted
 from .._collect.netlink import dump
 from .._model.gap import Gap
-from .._parse import iptables_save, nft_json
+from .._parse import iptables_save, nfnetlink, nft_json
 from . import iptables_text, nft_text
 from .error import ApplyError
 
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 FAMILIES = {"ipv4": ("iptables", "ip", "IPv4"), "ipv6": ("ip6tables", "ip6", "IPv6")}
 _LEGACY_NAMES = {"ipv4": "/proc/net/ip_tables_names", "ipv6": "/proc/net/ip6_tables_names"}
 _AFTER = "#--- with the new rules\n"
-_LINE = re.compile(r"\bline:? (\d+)\b")
 
 # Exit statuses of the scripts: what went wrong. Anything else is unshare's own.
 _NOT_REPRODUCED, _REFUSED = 98, 97
@@ -65,8 +64,8 @@ nft -s list ruleset && printf %s '{_AFTER}' && nft -j list ruleset
 class Change(NamedTuple):
     """What a side would become. before, after: the touched parts as text, without counters.
 
-    new, undo: input for the tool. full: input that replaces whole tables, for when `undo` is refused. made: tables that do
-    not exist yet. tables: everything of this side as it would be.
+    new, undo: input for the tool. full: input that replaces whole tables, for when `undo` is refused. made: tables and
+    chains that do not exist yet, as `table [chain]`. tables: everything of this side as it would be.
     """
 
     before: str
@@ -94,6 +93,15 @@ class Iptables(NamedTuple):
     @property
     def title(self) -> str:
         return FAMILIES[self.label][2]
+
+    @property
+    def family(self) -> str:
+        return FAMILIES[self.label][1]
+
+    def kernel_chains(self) -> set[iptables_text.Key]:
+        """Return what there is in the kernel: iptables-nft-save also shows built-in chains that there are not."""
+        answer = dump(nfnetlink.NETLINK_NETFILTER, nfnetlink.NFT_MSG_GETCHAIN, nfnetlink.of_family(self.family))
+        return {(table, chain) for table, chain in nfnetlink.chains(answer)}
 
     def present(self) -> str:
         """Return what iptables-save prints, with counters. Where legacy iptables has no table, none is made by looking."""
@@ -139,20 +147,30 @@ class Iptables(NamedTuple):
             new,
             iptables_text.undo(raw, touched),
             _of_tables(saved, concerned),
-            tuple(sorted(concerned - iptables_text.tables(saved))) if self.kind == "iptables-nft" else (),
+            self._made(raw, concerned) if self.kind == "iptables-nft" else (),
             tuple(self._judged(after_text)),
         )
+
+    def _made(self, raw: iptables_text.Chains, concerned: set[str]) -> tuple[str, ...]:
+        known = self.kernel_chains()
+        tables = {table for table, _chain in raw}
+        chains = {
+            f"{table} {chain}"
+            for table, chain in raw
+            if table in concerned and chain in iptables_text.BUILTIN and (table, chain) not in known
+        }
+        return tuple(sorted(chains | (concerned - tables)))
 
     def _judged(self, text: str) -> list[Table]:
         """Return a dump as the judge takes it."""
         if not text.strip():
             return []
-        return iptables_save.parse(text, f"{self.tool}-save", self.kind, FAMILIES[self.label][1])[0]  # type: ignore[arg-type]
+        return iptables_save.parse(text, f"{self.tool}-save", self.kind, self.family)[0]  # type: ignore[arg-type]
 
     def _refuse_foreign(self, saved: str, touched: set[iptables_text.Key]) -> None:
         """Raise ApplyError for rules that nft put into a table of iptables: iptables-save shows them in part."""
         tables = {table.name: table for table in self._judged(saved)}
-        wrong = misprinted(dump, FAMILIES[self.label][1], tables) & {table for table, _chain in touched} if tables else set()
+        wrong = misprinted(dump, self.family, tables) & {table for table, _chain in touched} if tables else set()
         if wrong:
             raise ApplyError(
                 f"{self.title}: the table {sorted(wrong)[0]} holds rules that nft made and {self.tool}-save shows only in part, so it cannot be restored"
@@ -268,11 +286,16 @@ def _aside(run: Runner, script: str, folder: str, argument: str) -> Output:
 
 def _refusal(stderr: str, lines: list[int], ruleset: str) -> str:
     """Tell the line of the ruleset, its text, and what the tool said of it."""
-    said = [line for line in stderr.splitlines() if line.strip() and not line.startswith(("Error occurred at line", "Try `", "# Warning"))]
-    found = _LINE.search(stderr[stderr.find("Error occurred at line") :] if "Error occurred at line" in stderr else stderr)
-    number = lines[int(found[1]) - 1] if found and 0 < int(found[1]) <= len(lines) else 0
-    where = f"line {number} of the ruleset ({ruleset.splitlines()[number - 1].strip()}): " if number else ""
-    return where + " ".join(said)[:500]
+    said = " ".join(line for line in stderr.splitlines() if line.strip() and not line.startswith(("Error occurred", "Try `", "# Warning")))
+    asked = ruleset.splitlines()
+    named = re.search(r"Error occurred at line: (\d+)|line (\d+) failed", stderr)
+    place = int(named[1] or named[2]) - 1 if named else -1
+    number = lines[place] if 0 <= place < len(lines) else 0
+    quoted = re.search(r"'([^']+)'", said)
+    if not number and quoted:  # iptables-nft tells of a missing chain only its name
+        number = next((number for number, line in enumerate(asked, 1) if quoted[1] in line.split()), 0)
+    where = f"line {number} of the ruleset ({asked[number - 1].strip()}): " if number else ""
+    return f"{where}{said[:500]}"
 
 
 def _of_tables(saved: str, wanted: set[str]) -> str:

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from .._collect.command import Runner
     from .sides import Change, Iptables, Nftables
 
-_UNMAKE = '"$1"-save -t "$2" | grep -qE "^(-A|:[^ ]+ (-|DROP))" || nft delete table "$3" "$2"'
-
 
 class Asked(NamedTuple):
     """The options of the module. token: of this run. folder: for temporary files."""
@@ -49,13 +47,10 @@ def apply(run: Runner, asked: Asked) -> dict[str, Any]:
         raise ApplyError("Only root can change the packet filter: use `become: true`. Nothing was applied.")
     if asked.persist and asked.present and not possible():
         raise ApplyError("`persist` takes systemd, which this host does not have. Nothing was applied.")
-    try:
-        if asked.check:
-            return _apply(run, asked)
-        with deadman.locked(asked.seconds):
-            return _apply(run, asked)
-    except OSError as error:
-        raise ApplyError(f"{error.filename}: {error.strerror}. Nothing was applied.") from error
+    if asked.check:
+        return _apply(run, asked)
+    with deadman.locked(asked.seconds):
+        return _apply(run, asked)
 
 
 def _apply(run: Runner, asked: Asked) -> dict[str, Any]:
@@ -185,30 +180,29 @@ def _restored(this: deadman.Run, changes: Sequence[tuple[Any, Any]]) -> tuple[st
 
 
 def _note_made(plan: dict[str, Any]) -> None:
-    """Remember the tables that our rules brought into being; like them, the note lasts until the host is started again."""
-    made = [f"{FAMILIES[side['label']][1]} {table}\n" for side in plan["sides"] for table in side["made"]]
+    """Remember the tables and chains that our rules brought into being; like them, the note lasts until the host restarts."""
+    made = [f"{FAMILIES[side['label']][1]} {made}\n" for side in plan["sides"] for made in side["made"]]
     if made:
         with open(os.path.join(deadman.ROOT, "made"), "a", encoding="utf-8") as file:
             file.writelines(made)
 
 
 def _unmake(run: Runner, found: Sequence[Iptables | Nftables]) -> None:
-    """Take away the tables that our rules brought into being, where nobody else uses them."""
+    """Take away the tables and chains that our rules brought into being, where nobody else uses them."""
     path = os.path.join(deadman.ROOT, "made")
     with suppress(FileNotFoundError):
-        noted = set(read_text(path).splitlines())
+        noted = dict.fromkeys(read_text(path).splitlines())
         for side in found:
-            if side.kind != "iptables-nft":
-                continue
-            family = FAMILIES[side.label][1]
-            for note in sorted(noted):
-                if note.startswith(f"{family} "):
-                    succeeded(run, ["sh", "-c", f"PATH=$PATH:/usr/sbin:/sbin; {_UNMAKE}", "sh", side.tool, note.split()[1], family])
-            standing = iptables_text.tables(side.present())
-            noted = {note for note in noted if not note.startswith(f"{family} ") or note.split()[1] in standing}
+            if side.kind == "iptables-nft":
+                lines = [iptables_text.unmake(side.tool, *note.split()) for note in noted if note.startswith(f"{side.family} ")]
+                succeeded(run, ["sh", "-c", "PATH=$PATH:/usr/sbin:/sbin\n" + "".join(lines)])
+                standing = side.kernel_chains() | {(table, "") for table in iptables_text.tables(side.present())}
+                noted = {
+                    note: None for note in noted if not note.startswith(f"{side.family} ") or tuple(f"{note} ".split(" ")[1:3]) in standing
+                }
         if noted:
             with open(path, "w", encoding="utf-8") as file:
-                file.writelines(f"{note}\n" for note in sorted(noted))
+                file.writelines(f"{note}\n" for note in noted)
         else:
             os.unlink(path)
 

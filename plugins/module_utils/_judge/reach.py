@@ -56,12 +56,15 @@ class Filter:
         self.answered = not opaque and not any(kind == "notrack" and hook != "prerouting" for kind, hook in kinds)
         self._families: dict[Family, _Side] = {}
 
-    def reach(self, packet: Packet) -> list[Part]:
-        """Divide all sources by what happens to the packet. Tables of another family do not take part."""
+    def reach(self, packet: Packet, drops: bool = False) -> list[Part]:
+        """Divide all sources by what happens to the packet. Tables of another family do not take part.
+
+        drops: name the rules that drop it too.
+        """
         side = self._families.get(packet.family)
         if side is None:
             side = self._families[packet.family] = _Side(self, packet.family)
-        return side.reach(packet._replace(mark=None) if self.marked else packet)
+        return side.reach(packet._replace(mark=None) if self.marked else packet, drops)
 
     def through(self, packet: Packet, chain: str, phase: Phase = "new") -> list[Part]:
         """Divide all sources by one hook (INPUT, FORWARD: every base chain of it), or by one chain of any table.
@@ -140,7 +143,7 @@ class _Side(Surroundings):
             return packet._replace(mark=number if mask == 0xFFFFFFFF else None), True
         return packet._replace(mark=(packet.mark & ~mask) ^ number), True
 
-    def reach(self, packet: Packet) -> list[Part]:
+    def reach(self, packet: Packet, drops: bool) -> list[Part]:
         walks: list[Walk] = []
         packets, may_drop = self._pass({packet: self.segments.everything}, "new", packet.interface, walks)
         arrived = _union(packets)
@@ -156,9 +159,12 @@ class _Side(Surroundings):
                 # Who breaks the connection tracking (a reset that only the firewall believes) may pass in another state.
                 packets, _dropped = self._pass({start._replace(tracked=None): stopped}, phase, packet.interface, [])
                 arrived &= ~stopped | _union(packets)
-        parts = self._explained("dropped", self.segments.everything & ~arrived, walks)
-        parts += self._explained("accepted", arrived & ~may_drop, walks)
-        return parts + self._explained("maybe", arrived & may_drop, walks)
+        gone = self.segments.everything & ~arrived
+        parts = (
+            self._reasoned("dropped", gone, walks) if drops else [Part("dropped", tuple(self.segments.ranges(gone)), ())] if gone else []
+        )
+        parts += self._reasoned("accepted", arrived & ~may_drop, walks)
+        return parts + self._reasoned("maybe", arrived & may_drop, walks)
 
     def through(self, packet: Packet, chain: str, phase: Phase) -> list[Part]:
         found = [(table, one) for table in self._tables for one in table.chains.values() if (one.hook or "") == chain.lower()]
@@ -208,15 +214,8 @@ class _Side(Surroundings):
                 found.append(Walk(table, chain, stage, self, programs))
         return sorted(found, key=lambda walk: (_HOOKS[phase].index(walk.stage.hook), walk.stage.priority))
 
-    def _explained(self, answer: Reach, mask: int, walks: list[Walk]) -> list[Part]:
-        """Divide a set by the rules that decide, chain by chain. Policies that let pass are named only where no rule decides."""
-        if not mask:
-            return []
-        if answer == "dropped":
-            return [Part(answer, tuple(self.segments.ranges(mask)), ())]
-        return self._reasoned(answer, mask, walks)
-
     def _reasoned(self, answer: Reach, mask: int, walks: list[Walk]) -> list[Part]:
+        """Divide a set by the rules that decide, chain by chain. Policies that let pass are named only where no rule decides."""
         if not mask:
             return []
         policies = [walk.policy() for walk in walks if walk.chain.hook in ("input", "forward") and walk.chain.type != "nat"]
