@@ -21,7 +21,7 @@ molecule: .cache/test/ready $(LINK)  ## SCENARIO=name, or all of them
 	@$(NOX) -s molecule -- $(SCENARIO)
 
 oracle: .cache/test/ready $(LINK)  ## the judge against the kernel, for MINUTES=5
-	@ORACLE_SECONDS=$$((60 * $(or $(MINUTES),5))) tests/integration/run oracle
+	@ORACLE="--seconds $$((60 * $(or $(MINUTES),5)))" tests/integration/run oracle
 
 bench: .cache/test/ready $(LINK)  ## speed and memory, against peers
 	@$(NOX) -s bench

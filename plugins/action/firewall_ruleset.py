@@ -35,6 +35,8 @@ class ActionModule(ActionBase):
         answer, why = self._confirm(seconds)
         if answer is None:
             return self._taken_back(f"Rules applied, but no new connection could be made within {seconds} s ({why}).")
+        if answer.get("state") == "confirmed":  # but not persisted
+            return {**result, **answer}
         if answer.get("failed"):
             return self._taken_back(f"Rules applied, but not confirmed within {seconds} s: {answer['msg']}.")
         return {**result, **answer, "changed": True}

@@ -266,6 +266,75 @@ ansible_facts:
           description: Its command line, at most 4096 bytes.
           type: str
           returned: always
+        legs:
+          description:
+            - The ways through it that its configuration tells; V(null) when that was not read.
+            - Read for nginx, haproxy, stunnel, rinetd, xinetd and sockets that systemd holds.
+          type: list
+          elements: dict
+          returned: always
+          contains:
+            listens:
+              description: The places that lead into it, C(address:port); none when it may be any that it listens on.
+              type: list
+              elements: str
+              returned: always
+            target:
+              description: Where it ends, C(host:port) or C(unix:path); empty when that cannot be told.
+              type: str
+              returned: always
+              sample: 127.0.0.1:5432
+            place:
+              description: The file and line, or the unit, that tells it.
+              type: str
+              returned: always
+              sample: /etc/nginx/conf.d/db.conf:12
+            doubt:
+              description: Why the target cannot be told.
+              type: str
+              returned: always
+            holders:
+              description: The processes that listen on a Unix socket.
+              type: list
+              elements: int
+              returned: always
+    loopguard_connections:
+      description:
+        - Open connections to listening ports of this machine, held by a program that listens wider than loopback or is a known relay.
+      returned: always
+      type: list
+      elements: dict
+      contains:
+        protocol:
+          description: The transport protocol.
+          type: str
+          returned: always
+        address:
+          description: The address of the end that asked.
+          type: str
+          returned: always
+        port:
+          description: Its port.
+          type: int
+          returned: always
+        peer:
+          description: The address of the service.
+          type: str
+          returned: always
+        peer_port:
+          description: The port of the service.
+          type: int
+          returned: always
+        pids:
+          description: The processes that hold the end that asked.
+          type: list
+          elements: int
+          returned: always
+        through:
+          description: The inodes of the sockets that the same program listens on.
+          type: list
+          elements: int
+          returned: always
     tcp_listen:
       description: The TCP listeners as M(community.general.listen_ports_facts) returns them, one row for each socket and process.
       returned: always
@@ -279,11 +348,17 @@ ansible_facts:
       elements: dict
 """
 
+from ansible_collections.loopguard.loopback.plugins.module_utils._collect.zipped import hasten
+
+hasten()  # before anything else is imported
+
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.loopguard.loopback.plugins.module_utils._collect import listeners
 from ansible_collections.loopguard.loopback.plugins.module_utils._collect.command import runner
 from ansible_collections.loopguard.loopback.plugins.module_utils._collect.netlink import dump
+from ansible_collections.loopguard.loopback.plugins.module_utils._collect.relays import collect_relays
 from ansible_collections.loopguard.loopback.plugins.module_utils._model.facts import listen_ports_rows, listener_to_dict
+from ansible_collections.loopguard.loopback.plugins.module_utils._model.relay import connection_to_dict, relay_to_dict
 from ansible_collections.loopguard.loopback.plugins.module_utils._model.vocabulary import PROTOCOLS
 
 
@@ -303,14 +378,16 @@ def main() -> None:
         supports_check_mode=True,
     )
     options = module.params
+    run = runner(module)
     found = listeners.collect(
         dump,
-        runner(module),
+        run,
         protocols=options["protocols"],
         processes=options["processes"],
         all_namespaces=options["namespaces"] == "all",
         non_listening=options["include_non_listening"],
     )
+    leading = collect_relays(dump, run, found)
     started = {pid: process.started for pid, process in found.processes.items()}
     own = [row for row in found.rows if row.namespace == found.namespace]
     facts = {
@@ -320,7 +397,8 @@ def main() -> None:
         "loopguard_listeners_source": found.source,
         "loopguard_listeners_namespace": found.namespace,
         "loopguard_listeners_asked": {"protocols": options["protocols"], "processes": options["processes"]},
-        "loopguard_relays": [relay._asdict() for relay in found.relays],
+        "loopguard_relays": [relay_to_dict(relay) for relay in leading.relays],
+        "loopguard_connections": [connection_to_dict(connection) for connection in leading.connections],
         "tcp_listen": listen_ports_rows(own, "tcp", started, options["include_non_listening"]),
         "udp_listen": listen_ports_rows(own, "udp", started, options["include_non_listening"]),
     }

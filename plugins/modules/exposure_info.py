@@ -16,7 +16,11 @@ description:
   - A service is V(sealed) only when every path to it was evaluated, over IPv4 and over IPv6, and is closed.
     Whatever could not be read or evaluated makes it V(unknown), and is named.
   - Evaluates the bind address, the packet filter on the way in (iptables with nf_tables and legacy, nftables), C(route_localnet),
-    and the command lines of known relays. Redirects, and relays whose configuration decides, are found and reported as V(unknown).
+    rules that send packets on (DNAT, REDIRECT, NETMAP, published containers), and relays, by their command lines, their configurations
+    and the connections that are open.
+  - A host counts as Windows when its shell is C(powershell) or C(cmd), as it is with the connections C(winrm) and C(psrp). There the
+    action runs M(ansible.windows.win_listen_ports_facts) and M(ansible.windows.win_powershell) and judges on the controller;
+    of the options it takes O(services), O(discover) and O(evidence).
 options:
   services:
     description:
@@ -101,10 +105,15 @@ options:
 extends_documentation_fragment:
   - loopguard.loopback.attributes
   - loopguard.loopback.attributes.info
-  - loopguard.loopback.attributes.linux
+attributes:
+  platform:
+    support: full
+    platforms: linux, windows
 seealso:
   - module: loopguard.loopback.bind_facts
   - module: loopguard.loopback.firewall_facts
+  - plugin: loopguard.loopback.windows_exposure
+    plugin_type: filter
 """
 
 EXAMPLES = r"""
@@ -228,6 +237,13 @@ exposures:
           type: str
           returned: always
           sample: "anyone on eth0 (IPv4): no rule in INPUT decides, policy ACCEPT"
+        shown:
+          description:
+            - What shows that a relay leads to the service; V(null) for a path that is none.
+            - V(program) is a program that hands on what it gets, while nothing tells where to.
+          type: str
+          returned: always
+          choices: [connection, configuration, command_line, program]
     reasons:
       description: Why the verdict is what it is, the most important first.
       type: list
@@ -247,6 +263,10 @@ exposures:
       description: The controls that the declaration waives, with the reason given.
       type: dict
       returned: always
+firewall:
+  description: The rules of a Windows host in the shape of the fact C(loopguard_firewall) of M(loopguard.loopback.firewall_facts).
+  returned: on Windows with O(evidence=full)
+  type: dict
 summary:
   description: How many services have each verdict.
   returned: success
@@ -282,6 +302,16 @@ host:
       description: How long gathering and judging took.
       type: float
       returned: always
+    system:
+      description: V(linux) or V(windows). The other keys of a Windows host are the same; it has no C(namespace).
+      type: str
+      returned: always
+      sample: linux
+    own_rules:
+      description: The names of the rules in the group C(loopguard.loopback) of the Windows Firewall.
+      type: list
+      elements: str
+      returned: on Windows
     collected:
       description: When, in UTC.
       type: str
@@ -291,6 +321,10 @@ host:
       type: str
       returned: always
 """
+
+from ansible_collections.loopguard.loopback.plugins.module_utils._collect.zipped import hasten
+
+hasten()  # before anything else is imported
 
 import os
 import platform
@@ -351,6 +385,7 @@ def main() -> None:
         "hostname": platform.node(),
         "privileged": os.geteuid() == 0,
         "recorded": recorded,
+        "system": platform.system().lower(),
         "collected": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "namespace": namespace,
         "seconds": round(time.monotonic() - begun, 3),

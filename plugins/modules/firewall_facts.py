@@ -304,6 +304,10 @@ ansible_facts:
               contains: *gap
 """
 
+from ansible_collections.loopguard.loopback.plugins.module_utils._collect.zipped import hasten
+
+hasten()  # before anything else is imported
+
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.loopguard.loopback.plugins.module_utils._collect.command import runner
 from ansible_collections.loopguard.loopback.plugins.module_utils._collect.files import read_text

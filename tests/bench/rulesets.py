@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import random
 import resource
@@ -50,16 +51,26 @@ def offices(rules, _pick):
     return lines
 
 
+gc.disable()  # as in the modules
 shape, rules, ports = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 text = "\n".join(["*filter", ":INPUT DROP [0:0]", *globals()[shape](rules, random.Random(1)), "COMMIT", ""])
 begun = time.perf_counter()
 checked = subprocess.run(["iptables-legacy-restore", "--test"], input=text, text=True, check=True)
 restore = time.perf_counter() - begun
+listed = None
+if rules <= 10_000:  # nft takes minutes to load more
+    subprocess.run(["iptables-nft-restore"], input=text, text=True, check=True)
+    begun = time.perf_counter()
+    subprocess.run(["nft", "-j", "list", "ruleset"], stdout=subprocess.DEVNULL, check=True)
+    listed = time.perf_counter() - begun
 begun = time.perf_counter()
 tables, gaps = parse(text, "bench", "iptables-legacy", "ip")
 parsed = time.perf_counter() - begun
 assert not gaps
+begun = time.perf_counter()
 judge = Filter(tables, {})
+judge.side("ipv4")
+prepared = time.perf_counter() - begun
 asked = []
 for port in range(5432, 5432 + ports):
     begun = time.perf_counter()
@@ -70,6 +81,8 @@ print(
     json.dumps(
         {
             "restore": restore,
+            "listed": listed,
+            "prepared": prepared,
             "parse": parsed,
             "first": asked[0],
             "next": sum(asked[1:]) / max(len(asked) - 1, 1),

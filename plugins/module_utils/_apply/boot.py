@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -76,10 +77,9 @@ class Boot:
             text, _lines = iptables_text.transaction(ruleset, {}, name)
             self._files[file] = text
             if side.kind == "iptables-nft":
-                family = "ip" if side.label == "ipv4" else "ip6"
-                steps += [_NOTE.format(tool=side.tool, family=family, table=table) for table in sorted(iptables_text.tables(text))]
+                steps += [_NOTE.format(tool=side.tool, family=side.family, table=table) for table in sorted(iptables_text.tables(text))]
             own = iptables_text.declared(text, name)
-            stands = _STANDS.format(command=side.tool, table=own[0], chain=own[1]) if own else "false"
+            stands = _STANDS.format(command=side.tool, table=own[0], chain=shlex.quote(own[1])) if own else "false"
             steps.append(_RESTORE.format(stands=stands, tool=side.tool, file=file))
         if sides:
             self._files[stem] = _SCRIPT.format(steps="".join(steps))
@@ -87,7 +87,7 @@ class Boot:
 
     @property
     def stands(self) -> str:
-        """Say what is there now: `nothing`, `this ruleset` or `another ruleset`."""
+        """Say what is there now: `nothing`, `this ruleset`, or `another ruleset` than is wanted."""
         found = {path: _read(path) for path in self._all}
         there = {path: text for path, text in found.items() if text is not None}
         if not there and not os.path.islink(self._link):
@@ -102,11 +102,14 @@ class Boot:
         """Make it so. Raises ApplyError."""
         if self.stands == self.wanted:
             return
+        systemd = os.path.isdir("/run/systemd/system")
+        if systemd and not self._files:
+            succeeded(run, ["systemctl", "stop", self.unit])  # it has done its work at boot, and would be listed for ever
         try:
             self._write()
         except OSError as error:
             raise ApplyError(f"The rules stand, but not after a reboot: {error.filename}: {error.strerror}.") from error
-        if os.path.isdir("/run/systemd/system"):
+        if systemd:
             succeeded(run, ["systemctl", "daemon-reload"])
 
     def _write(self) -> None:

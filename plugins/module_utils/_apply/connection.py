@@ -64,7 +64,7 @@ def cut_by(run: Runner, connection: Connection, changes: Sequence[tuple[Iptables
         tables = [table for table in tables if table.backend != side.kind or (family and table.family not in family)]
         tables += change.tables
     packet = Packet(here.family, "tcp", here.first, connection.port, interface)
-    for part in Filter(tables, firewall.ipsets).reach(packet, drops=True):
+    for part in Filter(tables, firewall.ipsets, drops=True).reach(packet):
         if part.reach == "dropped" and any(first <= peer.first <= last for first, last in part.sources):
             last = part.decided_by[-1] if part.decided_by else None
             if last is None:

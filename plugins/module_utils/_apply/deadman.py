@@ -133,6 +133,12 @@ class Run(NamedTuple):
         except OSError:
             return False
 
+    def close(self) -> None:
+        """Leave the state alone, for a controller that did not hear of it. The next run removes that too."""
+        for name in os.listdir(self.folder):
+            if name not in STATES:
+                os.unlink(self.path(name))
+
     def remove(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -148,10 +154,13 @@ class locked:
         self._seconds, self._token = seconds, token
 
     def __enter__(self) -> None:
-        os.makedirs(ROOT, 0o700, exist_ok=True)
         until = time.monotonic() + self._seconds
         while True:
-            self._file: IO[str] = open(os.path.join(ROOT, "lock"), "w", encoding="utf-8")  # held until it is closed
+            try:
+                os.makedirs(ROOT, 0o700, exist_ok=True)
+                self._file: IO[str] = open(os.path.join(ROOT, "lock"), "w", encoding="utf-8")  # held until it is closed
+            except OSError as error:
+                raise ApplyError(f"{error.filename}: {error.strerror}. Nothing was applied.") from error
             try:
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 pending = _pending(self._token)
@@ -205,8 +214,6 @@ def start(run: Runner, token: str, changes: Sequence[tuple[Iptables | Nftables, 
         this.remove()
         raise ApplyError(f"the process that would put the former rules back could not be started: {launched}. Nothing was applied.")
     until = time.monotonic() + _PATIENCE
-    while time.monotonic() < until and not this.read("pid") and not os.path.exists(this.path("refused")):
-        time.sleep(0.02)
     while time.monotonic() < until and not any(os.path.exists(this.path(name)) for name in ("applied", "refused")):
         time.sleep(0.02)
     return this
@@ -226,8 +233,7 @@ def _write(this: Run, changes: Sequence[tuple[Iptables | Nftables, Change]], sec
             applies.append(f"{side.tool}-restore --wait 30 --noflush <{side.label}.new")
             steps.append(_UNDO_IPTABLES.format(tool=side.tool, label=side.label))
             if side.kind == "iptables-nft":
-                family = "ip" if side.label == "ipv4" else "ip6"
-                steps += [iptables_text.unmake(side.tool, family, *made.split()) for made in change.made]
+                steps += [iptables_text.unmake(side.tool, side.family, *made.split()) for made in change.made]
         plan.append({"label": side.label, "before": change.before, "after": change.after, "made": list(change.made)})
     namespace = os.readlink("/proc/self/ns/net")
     apply = " &&\n  ".join(applies)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import socket
 from typing import TYPE_CHECKING, NamedTuple
 
 from .._collect.command import Output, succeeded
@@ -204,7 +205,7 @@ class Nftables(NamedTuple):
                 files[f"table.{number}"] = stand_in if key in opaque else text
                 files[f"stand-in.{number}"] = stand_in
             folder.write(files)
-            links = " ".join(sorted(set(os.listdir("/sys/class/net")) - {"lo"}))
+            links = " ".join(name for _index, name in socket.if_nameindex() if name != "lo")
             output = _aside(self.run, _REHEARSE_NFT, folder.path, links)
         if output.status == _REFUSED:
             said = re.sub(r"^new:(\d+):\S*", r"line \1 of the ruleset:", output.stderr.strip(), flags=re.MULTILINE)
@@ -259,9 +260,12 @@ class _Folder:
         return self
 
     def write(self, files: dict[str, str]) -> None:
-        for name, text in files.items():
-            with open(os.path.join(self.path, name), "w", encoding="utf-8") as file:
-                file.write(text)
+        try:
+            for name, text in files.items():
+                with open(os.path.join(self.path, name), "w", encoding="utf-8") as file:
+                    file.write(text)
+        except OSError as error:
+            raise ApplyError(f"{self.path}: {error.strerror}") from error
 
     def __exit__(self, *_exception: object) -> None:
         for name in os.listdir(self.path):

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -45,6 +46,8 @@ def apply(run: Runner, asked: Asked) -> dict[str, Any]:
     """Apply the ruleset. `pending` in the result: seconds until the former rules come back unless somebody confirms."""
     if os.geteuid() != 0:
         raise ApplyError("Only root can change the packet filter: use `become: true`. Nothing was applied.")
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,22}", asked.name):
+        raise ApplyError(f"`name` must be a letter and up to 22 letters, digits or underscores, not {asked.name!r}. Nothing was applied.")
     if asked.persist and asked.present and not possible():
         raise ApplyError("`persist` takes systemd, which this host does not have. Nothing was applied.")
     if asked.check:
@@ -81,6 +84,8 @@ def _apply(run: Runner, asked: Asked) -> dict[str, Any]:
     if not different:
         boot.write(run)
         return result
+    if any(side.standing(change) != change.before for side, change in different):
+        raise ApplyError("Something else changed the packet filter at the same time; run this again. Nothing was applied.")
     this = deadman.start(run, asked.token, different, asked.seconds, {"connection": str(connection and connection.peer_port)})
     _verify(run, this, different)
     if asked.confirm:
@@ -135,14 +140,18 @@ def _confirm(run: Runner, asked: Asked) -> dict[str, Any]:
         connection = of_this_session()
         if connection and str(connection.peer_port) == this.plan()["connection"]:
             raise ApplyError(f"this is the same connection as before, from port {connection.peer_port}", state="armed")
-    if not this.confirm():
+    if this.confirm():
+        _note_made(this.plan())
+    elif this.state != "confirmed":  # the answer to an earlier confirmation was lost
         raise ApplyError("it came too late", state=this.state)
     found = sides(run, asked.backend, asked.families, asked.folder)
-    _note_made(this.plan())
     if not asked.present:
         _unmake(run, found)
-    _boot(asked, found).write(run)
-    this.remove()
+    try:
+        _boot(asked, found).write(run)
+    except ApplyError as error:
+        raise ApplyError(str(error), state="confirmed", changed=True, confirmed=asked.confirm) from error
+    this.close()
     return {"confirmed": asked.confirm}
 
 
@@ -150,7 +159,7 @@ def outcome(run: Runner, asked: Asked) -> dict[str, Any]:
     """Say what became of the run with this token; when it still waits, end it. Always raises ApplyError."""
     this = deadman.run_of(asked.token)
     if this.state == "gone":
-        raise ApplyError("Nothing was applied.", state="gone")
+        raise ApplyError("Nothing of this run is left on the host: it applied nothing, or another run came after it.", state="gone")
     if this.state == "confirmed":
         raise ApplyError("The new rules stand.", state="confirmed")
     this.undo(run)

@@ -13,6 +13,7 @@ from .files import read_text
 from .firewall import collect_ruleset
 from .host_network import collect_network
 from .netlink import dump
+from .relays import collect_relays
 
 if TYPE_CHECKING:
     from .command import Runner
@@ -26,7 +27,8 @@ def gather(run: Runner, found: Listeners) -> Evidence:
         gap = Gap("ipvs", "not_evaluated", "virtual services (IPVS) send packets to other ports and machines")
         firewall = firewall._replace(gaps=(*firewall.gaps, gap))
     host = collect_network(read_text, dump)
-    return Evidence(found.rows, found.gaps, found.relays, found.namespace, firewall, host)
+    relays, connections = collect_relays(dump, run, found)
+    return Evidence(found.rows, found.gaps, relays, found.namespace, firewall, host, connections)
 
 
 def _virtual_services() -> bool:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     Count = Callable[[int, int], int]
 
 _ROUTES = 65536  # a router on the internet has a million
-_INTERFACE_SYSCTLS = ("route_localnet", "rp_filter", "accept_local")
+_INTERFACE_SYSCTLS = ("route_localnet", "rp_filter", "accept_local", "forwarding")
 _SYSCTLS = (
     "net/ipv4/ip_forward",
     "net/ipv4/ip_nonlocal_bind",

@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from .._model.network import BITS, network_range, spell, subtract
 from .path import Path
-from .reach import Filter, Packet, Part
+from .reach import REWRITING, Filter, Packet, Part
 
 if TYPE_CHECKING:
     from .._model.evidence import Evidence
     from .._model.host import Interface
     from .._model.listener import Listener
+    from .._model.ruleset import Target
     from .._model.vocabulary import Family, Reach, Via
+    from .redirect import Redirects
 
 # Never the source of a packet that the kernel takes from outside: fib_validate_source, ip_route_input_slow, ip6_rcv_core.
 _IMPOSSIBLE = {
@@ -43,7 +45,7 @@ class Approach:
         host, firewall = evidence.host, evidence.firewall
         self._sysctls, self._blind = host.sysctls, bool(firewall.gaps)
         # a tc program may set a mark
-        self._filter = Filter(firewall.tables, firewall.ipsets, marked=any(interface.tc for interface in host.interfaces))
+        self.filter = Filter(firewall.tables, firewall.ipsets, any(interface.tc for interface in host.interfaces), self._rewrite)
         self._kinds = {entry.name: entry.kind for entry in host.interfaces}
         self.interfaces = [entry for entry in host.interfaces if not entry.loopback and self._kinds.get(entry.master or "") not in _BRIDGES]
         self._loopbacks = {entry.name for entry in host.interfaces if entry.loopback}
@@ -53,6 +55,11 @@ class Approach:
         self._own = {family: sorted({entry.first for entry in own if entry.family == family}) for family in BITS}
         self._tests = _destination_tests(evidence)
         self._reached: dict[Packet, list[Part]] = {}
+        self.redirects: Redirects | None = None
+        if any(rule.target.kind in REWRITING for table in firewall.tables for chain in table.chains.values() for rule in chain.rules):
+            from .redirect import Redirects
+
+            self.redirects = Redirects(host, firewall, self)
 
     def is_own(self, destination: str) -> bool:
         """Say whether a local network is one of the host's addresses, or loopback."""
@@ -68,11 +75,11 @@ class Approach:
         paths = []
         for family in families_of(row):
             for interface in self.interfaces:
-                if self._hears(row, interface):
+                if self.hears(row, interface):
                     paths += self._on(interface, family, row, allow)
-        return paths
+        return paths + (self.redirects.into(row, allow) if self.redirects else [])
 
-    def _hears(self, row: Listener, interface: Interface) -> bool:
+    def hears(self, row: Listener, interface: Interface) -> bool:
         if row.interface is None or "interface" in row.unknowns or row.interface == interface.name:
             return True
         # In a VRF the INPUT hook sees the VRF as the interface, and PREROUTING both.
@@ -89,31 +96,64 @@ class Approach:
             groups += [("route_localnet", group) for group in self._loopback_destinations(row)]
         for via, group in groups:
             packet = Packet(family, row.protocol, group.addresses[0], row.port, interface.name, group.cast)
-            if packet not in self._reached:
-                self._reached[packet] = self._filter.reach(packet)
-            doubt = interface.xdp or interface.tc or self._blind or (via == "route_localnet" and localnet is None)
-            for part in self._reached[packet]:
-                sources = subtract(part.sources, allowed(allow, family))
-                if part.reach == "dropped" or not subtract(sources, self._no_strangers(packet)):
-                    continue
-                answer: Reach = "maybe" if doubt else part.reach
-                names = tuple(spell(family, address) for address in group.addresses)
-                paths.append(Path(family, interface.name, via, answer, tuple(sources), names, part.decided_by, ""))
+            for part in self._reach(packet):
+                sources = self.strangers(packet, part, allow)
+                if sources:
+                    doubt = via == "route_localnet" and localnet is None
+                    answer: Reach = "maybe" if doubt else self.doubted(interface.name, part.reach)
+                    names = tuple(spell(family, address) for address in group.addresses)
+                    paths.append(Path(family, interface.name, via, answer, sources, names, part.decided_by, ""))
         return paths
+
+    def _reach(self, packet: Packet) -> Sequence[Part]:
+        """Divide all sources by what happens to a packet that nothing rewrites."""
+        if self.redirects:
+            return [part for end in self.redirects.ends(packet) if end.packet.origin is None for part in end.parts]
+        if packet not in self._reached:
+            self._reached[packet] = self.filter.reach(packet)
+        return self._reached[packet]
+
+    def _rewrite(self, target: Target, packet: Packet) -> list[Packet]:
+        """Return what a target may make of where a packet goes."""
+        if target.kind not in REWRITING:
+            return []
+        from .redirect import choices
+
+        origin = packet.destination, packet.port, packet.cast
+        there = self._only_address(packet) if target.kind == "redirect" else None
+        found = choices(target, packet.destination, packet.port, packet.family)
+        return [packet._replace(destination=there if address is None else address, port=port, origin=origin) for address, port in found]
+
+    def _only_address(self, packet: Packet) -> int | None:
+        """Return the address of the interface where a packet came in, None when it has several."""
+        own = {
+            network_range(text.partition("/")[0]) for entry in self.interfaces if entry.name == packet.interface for text in entry.addresses
+        }
+        addresses = [entry.first for entry in own if entry.family == packet.family]
+        return addresses[0] if len(addresses) == 1 else None
+
+    def strangers(self, packet: Packet, part: Part, allow: Sequence[str]) -> tuple[tuple[int, int], ...]:
+        """Return the sources of a part that count: not dropped, not allowed, and not all of them impossible."""
+        sources = () if part.reach == "dropped" else tuple(subtract(part.sources, allowed(allow, packet.family)))
+        return sources if subtract(sources, self._no_strangers(packet)) else ()
+
+    def doubted(self, name: str, answer: Reach) -> Reach:
+        """Return `maybe` where something may decide that was not read, or that no rule shows."""
+        unseen = self._blind or any(entry.xdp or entry.tc for entry in self.interfaces if entry.name == name)
+        return "maybe" if unseen else answer
 
     def _destinations(self, row: Listener, family: Family) -> list[_Destinations]:
         if row.scope != "wildcard":
-            address = network_range(_unmapped(row.address)).first
+            address = network_range(unmapped(row.address)).first
             first, last = _GROUPS[family]
             return [_Destinations("MULTICAST" if first <= address <= last else "LOCAL", (address,))]
-        addresses = [address for address in self._own[family] if not _is_loopback(family, address)]
-        groups = self._grouped("LOCAL", family, addresses)
+        groups = self.own_destinations(family)
         if row.protocol in ("udp", "udplite"):  # a datagram also comes by broadcast, to a group, or to an anycast address
-            groups += self._grouped("MULTICAST", family, self._one_of_each(family, *_GROUPS[family]))
+            groups += self._grouped("MULTICAST", family, self.one_of_each(family, *_GROUPS[family]))
             networks = [
                 entry
                 for entry in self._networks
-                if entry.family == family and entry.last > entry.first + 1 and not _is_loopback(family, entry.first)
+                if entry.family == family and entry.last > entry.first + 1 and not is_loopback(family, entry.first)
             ]
             if family == "ipv4":
                 groups += self._grouped("BROADCAST", family, [_EVERYONE, *(entry.last for entry in networks)])
@@ -121,10 +161,14 @@ class Approach:
                 groups += self._grouped("ANYCAST", family, [entry.first for entry in networks])
         return groups
 
+    def own_destinations(self, family: Family) -> list[_Destinations]:
+        """Return the addresses of this machine that lead in from outside."""
+        return self._grouped("LOCAL", family, [address for address in self._own[family] if not is_loopback(family, address)])
+
     def _loopback_destinations(self, row: Listener) -> list[_Destinations]:
         if row.scope == "loopback":
-            return [_Destinations("LOCAL", (network_range(_unmapped(row.address)).first,))]
-        return [_Destinations("LOCAL", (address,)) for address in self._one_of_each("ipv4", *_LOOPBACK_V4)]
+            return [_Destinations("LOCAL", (network_range(unmapped(row.address)).first,))]
+        return [_Destinations("LOCAL", (address,)) for address in self.one_of_each("ipv4", *_LOOPBACK_V4)]
 
     def _grouped(self, cast: str, family: Family, addresses: Iterable[int]) -> list[_Destinations]:
         """Put together the addresses that no rule tells apart."""
@@ -133,7 +177,7 @@ class Approach:
             groups.setdefault(tuple(first <= address <= last for first, last in self._tests[family]), []).append(address)
         return [_Destinations(cast, tuple(members)) for members in groups.values()]
 
-    def _one_of_each(self, family: Family, first: int, last: int) -> list[int]:
+    def one_of_each(self, family: Family, first: int, last: int) -> list[int]:
         """Return one address of each part of a range that rules can tell apart."""
         bounds = {first}
         for low, high in self._tests[family]:
@@ -154,9 +198,9 @@ class Approach:
             impossible += [(own, own) for own in self._own["ipv4"]]
         return impossible
 
-    def sysctl(self, interface: str, name: str) -> int | None:
-        """Return the effective value: the larger of `all` and the interface's own; None when one is not known."""
-        values = [self._sysctls.get(f"net/ipv4/conf/{scope}/{name}") for scope in ("all", interface)]
+    def sysctl(self, interface: str, name: str, both: bool = True) -> int | None:
+        """Return the effective value: the interface's own, or (`both`) the larger of it and `all`; None when one is not known."""
+        values = [self._sysctls.get(f"net/ipv4/conf/{scope}/{name}") for scope in (("all", interface) if both else (interface,))]
         return None if None in values else max(value for value in values if value is not None)
 
 
@@ -166,20 +210,26 @@ def allowed(allow: Sequence[str], family: Family) -> list[tuple[int, int]]:
 
 def families_of(row: Listener) -> tuple[Family, ...]:
     """Return the families of the packets that a socket takes."""
-    if row.family == "ipv4" or _unmapped(row.address) != row.address:
+    if row.family == "ipv4" or unmapped(row.address) != row.address:
         return ("ipv4",)
     if row.address == "::" and row.v6only is not True:
         return ("ipv4", "ipv6")
     return ("ipv6",)
 
 
-def _unmapped(address: str) -> str:
+def unmapped(address: str) -> str:
     """Return the IPv4 address that an IPv4-mapped one stands for; `::10.0.0.1` (IPv4-compatible) is none."""
     return address[7:] if address.startswith("::ffff:") and "." in address else address
 
 
-def _is_loopback(family: Family, address: int) -> bool:
+def is_loopback(family: Family, address: int) -> bool:
     return address >> 24 == 127 if family == "ipv4" else address == 1
+
+
+def is_special(family: Family, address: int) -> bool:
+    """Say whether no packet goes to the address as to one machine: unspecified, a group, broadcast."""
+    first, last = _GROUPS[family]
+    return first <= address <= last or address == _EVERYONE or address >> (24 if family == "ipv4" else 0) == 0
 
 
 def _destination_tests(evidence: Evidence) -> dict[str, list[tuple[int, int]]]:

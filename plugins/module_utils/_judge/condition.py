@@ -31,6 +31,8 @@ TURNED = {
     "destination_type": "source_type",
 }
 
+_HERE = frozenset(("LOCAL", "BROADCAST", "MULTICAST"))  # types of addresses that a foreign one never has
+
 Phase = Literal["new", "established", "reply"]
 
 
@@ -40,7 +42,8 @@ class Packet(NamedTuple):
     destination: the address of this end as a number, None when it is not known. interface: where it came in, "" when
     that is not known, but not on loopback. cast: what the destination is here: LOCAL, BROADCAST, MULTICAST, ANYCAST or
     FOREIGN. mark: None when it is not known. tracked: False after notrack, None when that is not known.
-    origin: destination and port before they were rewritten. leaving: the interface on which a forwarded packet goes on.
+    origin: destination, port and cast before they were rewritten. leaving: the interface on which a forwarded packet goes
+    on, None when that is not known. sport: the port that it comes from, None when that is free.
     """
 
     family: Family
@@ -51,8 +54,9 @@ class Packet(NamedTuple):
     cast: str = "LOCAL"
     mark: int | None = 0
     tracked: bool | None = True
-    origin: tuple[int | None, int] | None = None
+    origin: tuple[int | None, int, str] | None = None
     leaving: str | None = ""
+    sport: int | None = None
 
 
 class Stage(NamedTuple):
@@ -105,9 +109,12 @@ def _holds(field: str, values: tuple[str, ...], packet: Packet, stage: Stage) ->
     if field == "destination_port":
         return _port(values, packet.port)
     if field == "source_port":
+        if packet.sport is not None:
+            return _port(values, packet.sport)
         return True if any(_all_ports(value) for value in values) else None
     if field == "any_port":
-        return True if _port(values, packet.port) else None
+        either = _port(values, packet.port), _port(values, packet.sport) if packet.sport is not None else None
+        return True if True in either else None if None in either else False
     if field == "ct_state":
         return _state(values, packet, stage)
     if field == "tcp_flags":
@@ -119,9 +126,9 @@ def _holds(field: str, values: tuple[str, ...], packet: Packet, stage: Stage) ->
     if field == "ct_mark":
         return None if stage.ct_marks or not packet.tracked or early(stage) else _marked(values, 0)
     if field == "ct_original_port":
-        return None if early(stage) or not packet.tracked else _port(values, (packet.origin or packet[2:4])[1])
+        return None if early(stage) or not packet.tracked else _port(values, packet.origin[1] if packet.origin else packet.port)
     if field == "ct_original_destination":
-        original = (packet.origin or packet[2:4])[0]
+        original = packet.origin[0] if packet.origin else packet.destination
         if original is None or early(stage) or not packet.tracked:
             return None
         found = [network_range(value) for value in values]
@@ -130,8 +137,10 @@ def _holds(field: str, values: tuple[str, ...], packet: Packet, stage: Stage) ->
         direction = "REPLY" if stage.phase == "reply" else "ORIGINAL"
         return None if early(stage) or not packet.tracked else direction in values
     if field == "destination_type":
+        if packet.cast == "FOREIGN":
+            return False if _HERE.issuperset(values) else None
         # The kernel's tables do not agree on what an IPv6 group or anycast address is.
-        return packet.cast in values if packet.cast == "LOCAL" or (packet.family == "ipv4" and packet.cast != "FOREIGN") else None
+        return packet.cast in values if packet.cast == "LOCAL" or packet.family == "ipv4" else None
     if field == "family":
         return packet.family in values
     if field in ("icmp_type", "fragment", "never"):
@@ -162,7 +171,10 @@ def _interface(field: str, values: tuple[str, ...], packet: Packet, stage: Stage
 def _state(values: tuple[str, ...], packet: Packet, stage: Stage) -> bool | None:
     if "DNAT" in values or "SNAT" in values:  # bits of their own beside the state
         if "DNAT" in values and packet.origin and packet.tracked and not early(stage):
-            return True
+            if packet.port != packet.origin[1] or packet.destination not in (packet.origin[0], None):
+                return True
+            if packet.destination is None:
+                return None  # what is sent to where it was going anyway is not marked: nf_nat_setup_info
         if stage.phase != "new" or not packet.tracked:
             return None
     if packet.tracked is None:
@@ -176,12 +188,17 @@ def _state(values: tuple[str, ...], packet: Packet, stage: Stage) -> bool | None
     return "ESTABLISHED" in values if stage.answered else None
 
 
+def bounds(value: str) -> tuple[int, int]:
+    """Read 22, 1000:2000, :1023 or 1024:. Raises ValueError."""
+    first, colon, last = value.partition(":")
+    return int(first or 0), int((last or 65535) if colon else first)
+
+
 def _port(values: tuple[str, ...], port: int) -> bool | None:
     unknown = False
     for value in values:
-        first, colon, last = value.partition(":")
         try:
-            low, high = int(first or 0), int((last or 65535) if colon else first)
+            low, high = bounds(value)
         except ValueError:
             unknown = True
             continue

@@ -15,26 +15,24 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .._model.gap import Gap
 from .._model.network import BITS, subtract
-from .._model.relay import FORWARDERS
 from .._model.vocabulary import SCOPES, VERDICTS, Family, Reach, Verdict
 from .._services.catalogue import recognise
 from .approach import Approach, allowed
 from .condition import Packet, Stage, holds
 from .discovery import listens
 from .path import Path, merged, place_of
-from .relays import Leads, leading, of_agent, of_listener
+from .reach import REWRITING
+from .relays import Goal, Lead, Leads, candidates, leading
 from .walk import Decision
 
 if TYPE_CHECKING:
     from .._model.evidence import Evidence
     from .._model.listener import Listener
-    from .._model.ruleset import Rule, Table
+    from .._model.ruleset import Rule, Table, Target
     from .._model.service import Service
 
-# Kinds that systemd often listens for; any other socket of systemd may belong to a systemd-socket-proxyd.
 _REWRITES = re.compile(r'"mangle":\{"key":\{"payload"|"(?:fwd|dup)"')  # nftables: a field of the packet, or its interface
 _BEFORE = Stage("new", "prerouting", 0, whole=True)
-_ACTIVATED = ("ssh", "cups", "rpcbind", "epmd")
 
 
 class Exposure(NamedTuple):
@@ -64,7 +62,7 @@ class _Judge:
         self._rows = [row for row in evidence.listeners if row.namespace == evidence.namespace and listens(row)]
         self._approach = Approach(evidence)
         self._rewrites = list(_rewrites(evidence.firewall.tables))
-        self._relays = [*map(of_listener, filter(self._may_relay, self._rows)), *map(of_agent, evidence.relays)]
+        self._relays = candidates(evidence, self._rows)
 
     def service(self, service: Service) -> Exposure:
         rows = tuple(row for row in self._rows if row.protocol == service.protocol and row.port == service.port)
@@ -74,6 +72,8 @@ class _Judge:
             kind = recognised.name if recognised else None
         paths = [path for row in rows for path in self._approach.paths(row, service.allow)]
         paths += self._redirects(service, service.port, service.protocol, rows)
+        if self._approach.redirects:
+            paths += self._approach.redirects.onwards(service.protocol, service.port, service.allow, self._rows)
         if rows:
             paths += self._through_routers(service, paths)
             paths += self._through_relays(service, rows)
@@ -89,10 +89,7 @@ class _Judge:
         return Exposure(service, kind, verdict, rows, joined, reasons, unknowns, ("bind", "firewall", "redirect", "relay"))
 
     def _redirects(self, service: Service, port: int, protocol: str, rows: Sequence[Listener]) -> list[Path]:
-        """Find rules that send packets for a port elsewhere, or packets for another port to it.
-
-        The way behind such a rule (FORWARD, or INPUT with the new port) is not evaluated yet: the reach is `maybe`.
-        """
+        """Find rules that may send packets for another port here, or for this one elsewhere, and do not tell where: `maybe`."""
         paths = []
         for table, chain, rule in self._rewrites:
             for family in _table_families(table):
@@ -122,29 +119,22 @@ class _Judge:
         localnet = [self._approach.sysctl(entry.name, "route_localnet") for entry in self._approach.interfaces]
         return target.kind != "redirect" and any(value != 0 for value in localnet)
 
-    def _may_relay(self, row: Listener) -> bool:
-        if row.process == "systemd":
-            kind = recognise(row.protocol, row.port, None)
-            return kind is None or kind.name not in _ACTIVATED
-        if row.process is not None:
-            return row.process in FORWARDERS
-        # With nothing hidden, a socket that no process holds is the kernel's own: a tunnel (UDP), or a service such as NFS.
-        hidden = any(gap.subject == "processes" for gap in self._evidence.listener_gaps)
-        return not hidden and row.protocol == "tcp" and recognise(row.protocol, row.port, None) is None
-
     def _through_relays(self, service: Service, rows: Sequence[Listener]) -> list[Path]:
         paths = []
         others = [relay for relay in self._relays if relay.row not in rows]
-        for relay, leads in leading(others, service.port, self._approach.names):
+        goal = Goal(service.protocol, service.port, frozenset(pid for row in rows for pid in row.pids))
+        for relay, lead in leading(others, goal, self._evidence.connections, self._approach.names):
+            shown, told = lead.shown, _told(lead)
             if relay.row is None:
-                text = f"{relay.process} (pid {relay.pid}), which lets the other end of its tunnel in"
-                paths.append(Path("ipv4", "any", "relay", _reach(leads), ((0, (1 << 32) - 1),), (), (), text))
+                text = f"{relay.process} (pid {relay.pid}), which lets the other end of its tunnel in{told}"
+                sources = ((0, (1 << 32) - 1),)
+                paths.append(Path("ipv4", "any", "relay", _reach(lead.leads), sources, (), (), text, shown))
                 continue
             who = f"{relay.process} (pid {relay.pid})" if relay.pid else "a process that is not visible"
-            text = f"{who} listening on {place_of(relay.row)}"
+            text = f"{who} listening on {place_of(relay.row)}{told}"
             for path in self._approach.paths(relay.row, service.allow):
-                reached: Reach = path.reach if leads == "yes" else "maybe"
-                paths.append(path._replace(via="relay", reach=reached, text=text))
+                reached: Reach = path.reach if lead.leads == "yes" else "maybe"
+                paths.append(path._replace(via="relay", reach=reached, text=text, shown=shown))
             paths += self._redirects(service, relay.row.port, relay.row.protocol, [relay.row])
         return paths
 
@@ -172,9 +162,21 @@ class _Judge:
                 gaps.append(Gap("local route", "not_evaluated", text))
         if any(chain.rules for table in self._evidence.firewall.tables if table.family == "bridge" for chain in table.chains.values()):
             gaps.append(Gap("bridge rules", "not_evaluated", "rules for bridged frames may hand packets to this host"))
+        if any(rule.table == "local" or rule.priority == 0 for rule in self._host.rules):
+            text = "routing rules come before the machine's own addresses, and may send packets elsewhere"
+            gaps.append(Gap("policy routing", "not_evaluated", text))
         if self._host.sk_lookup:
             gaps.append(Gap("sk_lookup", "not_evaluated", "a BPF program may hand packets to any socket"))
         return tuple(dict.fromkeys(gaps))
+
+
+def _told(lead: Lead) -> str:
+    """Say what shows that a relay leads to a service."""
+    if lead.shown == "command_line":
+        return ", by its command line"
+    if lead.shown == "connection":
+        return f", by an open connection {lead.detail}"
+    return f", by its configuration {lead.detail}" if lead.shown == "configuration" else ""
 
 
 def _reach(leads: Leads) -> Reach:
@@ -182,7 +184,7 @@ def _reach(leads: Leads) -> Reach:
 
 
 def _rewrites(tables: Iterable[Table]) -> Iterable[tuple[Table, str, Rule]]:
-    """Yield the rules that change where a packet goes, wherever it comes in."""
+    """Yield the rules that change where a packet goes in a way that cannot be followed."""
     for table in tables:
         for chain in table.chains.values():
             if chain.hook in ("output", "postrouting", "forward"):
@@ -190,8 +192,16 @@ def _rewrites(tables: Iterable[Table]) -> Iterable[tuple[Table, str, Rule]]:
             for rule in chain.rules:
                 target = rule.target
                 rewritten = target.kind == "opaque" and _REWRITES.search(target.argument)
-                if target.kind in ("dnat", "redirect", "tproxy") or rewritten:
+                untold = target.kind in REWRITING and not _followed(target)
+                if target.kind == "tproxy" or untold or rewritten:
                     yield table, chain.name, rule
+
+
+def _followed(target: Target) -> bool:
+    """Say whether it is known where a rule sends packets."""
+    from .redirect import choices
+
+    return bool(choices(target, 0, 1))
 
 
 def _table_families(table: Table) -> tuple[Family, ...]:

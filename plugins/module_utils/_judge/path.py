@@ -12,7 +12,7 @@ from .._model.network import BITS, cidrs, subtract
 
 if TYPE_CHECKING:
     from .._model.listener import Listener
-    from .._model.vocabulary import Family, Reach, Via
+    from .._model.vocabulary import Family, Reach, Shown, Via
     from .reach import Decision
 
 MOST_SOURCES = 64
@@ -20,7 +20,10 @@ _FAMILY_NAMES = {"ipv4": "IPv4", "ipv6": "IPv6"}
 
 
 class Path(NamedTuple):
-    """A way in that is open, or not shown to be closed. interface: a name, or `any` for every one but loopback."""
+    """A way in that is open, or not shown to be closed. interface: a name, or `any` for every one but loopback.
+
+    shown: what shows that a relay leads to the service; None for every other way.
+    """
 
     family: Family
     interface: str
@@ -30,6 +33,7 @@ class Path(NamedTuple):
     destinations: tuple[str, ...]
     decided_by: tuple[Decision, ...]
     text: str
+    shown: Shown | None = None
 
     def to_dict(self, limit: int = MOST_SOURCES) -> dict[str, Any]:
         networks: list[str] = []
@@ -59,7 +63,7 @@ def merged(paths: Sequence[Path], interfaces: int) -> tuple[Path, ...]:
     """Join paths that differ in interface or destination only, write their sentences, and put the worst first."""
     groups: dict[tuple[Any, ...], list[Path]] = {}
     for path in paths:
-        groups.setdefault((path.reach, path.family, path.via, path.sources, path.decided_by, path.text), []).append(path)
+        groups.setdefault((path.reach, path.family, path.via, path.sources, path.decided_by, path.text, path.shown), []).append(path)
     joined = []
     for members in groups.values():
         names = list(dict.fromkeys(path.interface for path in members))
@@ -77,10 +81,13 @@ def _sentence(path: Path) -> str:
     if path.via == "relay":
         doubt = "" if path.reach == "accepted" else ", which may lead here"
         return f"{who} on {where} via {path.text}{doubt}" if path.destinations else f"anyone via {path.text}{doubt}"
-    way = {"route_localnet": " to 127.0.0.0/8 (route_localnet)", "router": f" via {path.text}"}.get(path.via, "")
+    way = {"route_localnet": " to 127.0.0.0/8 (route_localnet)", "router": f" via {path.text}", "redirect": f" to {path.text}"}.get(
+        path.via, ""
+    )
+    way = way if path.text or path.via == "route_localnet" else ""
     start = f"{who} on {where} ({_FAMILY_NAMES[path.family]}){way}: "
-    if path.via == "redirect":
-        return start + f"{_rule(path.decided_by[-1])} sends packets elsewhere, and that way is not evaluated yet"
+    if path.via == "redirect" and not path.text:
+        return start + f"{_rule(path.decided_by[-1])} may send packets here or elsewhere, and does not tell where"
     if not path.decided_by:
         return start + ("no firewall rule stands in the way" if path.reach == "accepted" else "not every rule could be read")
     last = path.decided_by[-1]

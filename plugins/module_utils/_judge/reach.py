@@ -10,28 +10,41 @@ is accepted, one that none may accept is dropped, the rest is `maybe`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from .._model.network import BITS, numbers
 from .condition import CONNTRACK, TURNED, Packet, Phase, Stage, early
-from .segments import Segments
-from .sets import members
+from .segments import Segments, joined
 from .walk import Decision, Ends, Program, Surroundings, Walk
 
 if TYPE_CHECKING:
-    from .._model.ruleset import Match, SetElements, Table, Target
+    from typing import Callable
+
+    from .._model.ruleset import Hook, Match, SetElements, Table, Target
     from .._model.vocabulary import Family, Reach
+    from .senders import Ports
+    from .sets import Members
+
+    # Takes packets and a phase; returns what may pass, which sources may be dropped, and the base chains on the way.
+    Send = Callable[[dict[Packet, int], Phase], tuple[dict[Packet, int], int, list[Walk]]]
+    # See Surroundings.rewritten.
+    Rewrite = Callable[[Target, Packet], list[Packet]]
 
 __all__ = ["Decision", "Filter", "Packet", "Part"]
 
 _FAMILY_TABLES = {"ipv4": ("ip", "inet", "netdev"), "ipv6": ("ip6", "inet", "netdev")}
-_HOOKS = {
+_WAY_IN: dict[Phase, tuple[Hook, ...]] = {
     "new": ("ingress", "prerouting", "input"),
     "established": ("ingress", "prerouting", "input"),
     "reply": ("output", "postrouting", "egress"),
 }
 _LATER: tuple[Phase, ...] = ("reply", "established")
+REWRITING = frozenset(("dnat", "redirect", "netmap"))  # targets that change where a packet goes
+# Where connection tracking rewrites, whatever the priority of a nat chain: linux/netfilter_ipv4.h, nf_nat_core.c
+NAT = {"prerouting": -100, "output": -100, "input": 100, "postrouting": 100}
+_NOBODY = Ends(0, 0, 0)
 _ANSWERED = ("tcp", "sctp", "dccp")  # nothing is received before an answer was sent
 
 
@@ -44,69 +57,81 @@ class Part(NamedTuple):
 
 
 class Filter:
-    """All that filters on a host. marked: something other than a rule may set marks."""
+    """All that filters on a host. marked: something other than a rule may set marks. rewrite: see Surroundings.rewritten.
 
-    def __init__(self, tables: Sequence[Table], ipsets: Mapping[str, SetElements], marked: bool = False) -> None:
-        self.tables, self.ipsets = tables, ipsets
+    drops: name the rules that drop as well.
+    """
+
+    def __init__(
+        self,
+        tables: Sequence[Table],
+        ipsets: Mapping[str, SetElements],
+        marked: bool = False,
+        rewrite: Rewrite | None = None,
+        drops: bool = False,
+    ) -> None:
+        self.tables, self.ipsets, self.rewrite, self.drops = tables, ipsets, rewrite, drops
         kinds = {(rule.target.kind, chain.hook) for table in tables for chain in table.chains.values() for rule in chain.rules}
         opaque = any(kind == "opaque" for kind, _hook in kinds)
         self.marked = marked
         self.ct_marks = opaque
+        self.translates = any(kind == "snat" or kind in REWRITING for kind, _hook in kinds)
         # Only a chain that no packet from outside enters can take an answer, and no request, from connection tracking.
         self.answered = not opaque and not any(kind == "notrack" and hook != "prerouting" for kind, hook in kinds)
-        self._families: dict[Family, _Side] = {}
+        self._families: dict[Family, Side] = {}
 
-    def reach(self, packet: Packet, drops: bool = False) -> list[Part]:
-        """Divide all sources by what happens to the packet. Tables of another family do not take part.
+    def reach(self, packet: Packet) -> list[Part]:
+        """Divide all sources by what happens to the packet. Tables of another family do not take part."""
+        return self.side(packet.family).reach(packet._replace(mark=None) if self.marked else packet)
 
-        drops: name the rules that drop it too.
-        """
-        side = self._families.get(packet.family)
+    def side(self, family: Family) -> Side:
+        """Return the filter for one address family."""
+        side = self._families.get(family)
         if side is None:
-            side = self._families[packet.family] = _Side(self, packet.family)
-        return side.reach(packet._replace(mark=None) if self.marked else packet, drops)
+            side = self._families[family] = Side(self, family)
+        return side
 
     def through(self, packet: Packet, chain: str, phase: Phase = "new") -> list[Part]:
         """Divide all sources by one hook (INPUT, FORWARD: every base chain of it), or by one chain of any table.
 
         A packet that falls out of a user chain is `maybe`. Raises KeyError where no table of the family has the chain.
         """
-        return _Side(self, packet.family).through(packet, chain, phase)
+        return Side(self, packet.family).through(packet, chain, phase)
 
 
-class _Side(Surroundings):
+class Side(Surroundings):
     """The filter for one address family."""
 
     def __init__(self, whole: Filter, family: Family) -> None:
         self._whole, self._family = whole, family
         self._tables = [table for table in whole.tables if table.family in _FAMILY_TABLES[family]]
         self._programs: dict[tuple[int, bool], dict[str, Program]] = {}
-        self._named: dict[str, tuple[int, int] | None] = {}
-        self._sets = {name: members(name, whole.ipsets, family) for name in whole.ipsets}
-        self.segments = Segments((1 << BITS[family]) - 1, self._bounds())
+        self._senders: Ports | None = None
+        self._sets: dict[str, Members] = {}
+        if whole.ipsets:
+            from .sets import members
 
-    def _bounds(self) -> Iterable[tuple[int, int]]:
+            self._sets = {name: members(name, whole.ipsets, family) for name in whole.ipsets}
+        named = {text: bounds[1:] for text, bounds in self._networks() if bounds[0] == family}
+        listed = (bounds for elements in self._sets.values() for bounds in elements.bounds())
+        self.segments = Segments((1 << BITS[family]) - 1, itertools.chain(named.values(), listed))
+        self._ends = {text: tuple.__new__(Ends, (*self.segments.span(*bounds), None, True)) for text, bounds in named.items()}
+
+    def _networks(self) -> Iterable[tuple[str, tuple[Family, int, int]]]:
+        """Name every network that a rule asks for."""
+        texts: set[str] = set()
         for table in self._tables:
-            for chain in table.chains.values():
-                for rule in chain.rules:
+            for one in table.chains.values():
+                for rule in one.rules:
                     for match in rule.matches:
                         if match.field in ("source", "destination"):
-                            yield from filter(None, map(self._range, match.values))
-        for elements in self._sets.values():
-            yield from elements.bounds()
-
-    def _range(self, text: str) -> tuple[int, int] | None:
-        """Return the numbers of a network, None for one of the other family."""
-        if text not in self._named:
-            family, first, last = numbers(text)
-            self._named[text] = (first, last) if family == self._family else None
-        return self._named[text]
+                            texts.update(match.values)
+        return zip(texts, map(numbers, texts))
 
     def remote(self, match: Match, packet: Packet, stage: Stage) -> Ends | None:
         turned = stage.phase == "reply"
         if match.field == "source" and not turned and not match.negated and len(match.values) == 1:
-            named = self._range(match.values[0])
-            return Ends(*self.segments.span(*named)) if named else Ends(0, 0, 0)
+            return self._ends.get(match.values[0], _NOBODY)
         if match.field == "set":
             name, _space, dimensions = match.values[0].partition(" ")
             elements = self._sets.get(name)
@@ -119,14 +144,14 @@ class _Side(Surroundings):
             return Ends(0, 0, mask, certain) if certain else Ends(0, self.segments.count, None, False)
         if (TURNED.get(match.field, match.field) if turned else match.field) != "source":
             return None
-        ranges = [bounds for bounds in map(self._range, match.values) if bounds]
-        if len(ranges) < len(match.values):
-            return Ends(0, 0, 0)
-        if len(ranges) == 1 and not match.negated:
-            return Ends(*self.segments.span(*ranges[0]))
+        named = [self._ends[value] for value in match.values if value in self._ends]
+        if len(named) < len(match.values):  # of the other family
+            return _NOBODY
+        if len(named) == 1 and not match.negated:
+            return named[0]
         mask = 0
-        for bounds in ranges:
-            mask |= self.segments.mask(*bounds)
+        for ends in named:
+            mask |= ends.set()
         return Ends(0, 0, self.segments.everything & ~mask if match.negated else mask)
 
     def changed(self, target: Target, packet: Packet, stage: Stage) -> tuple[Packet, bool]:
@@ -143,28 +168,57 @@ class _Side(Surroundings):
             return packet._replace(mark=number if mask == 0xFFFFFFFF else None), True
         return packet._replace(mark=(packet.mark & ~mask) ^ number), True
 
-    def reach(self, packet: Packet, drops: bool) -> list[Part]:
-        walks: list[Walk] = []
-        packets, may_drop = self._pass({packet: self.segments.everything}, "new", packet.interface, walks)
-        arrived = _union(packets)
+    def rewritten(self, target: Target, packet: Packet, stage: Stage) -> list[Packet]:
+        if self._whole.rewrite is None or stage.hook != "prerouting" or stage.phase != "new":
+            return []
+        return self._whole.rewrite(target, packet)
+
+    def reach(self, packet: Packet) -> list[Part]:
+        parts = self._reach(packet)
+        if packet.sport is None and any(part.reach == "maybe" for part in parts):
+            from .senders import settled
+
+            parts = [*settled({"": parts}, self.senders(), lambda port: {"": self._reach(packet._replace(sport=port))})[""]]
+        return parts
+
+    def senders(self) -> Ports:
+        """Return the source ports that rules tell apart."""
+        if self._senders is None:
+            from .senders import kinds
+
+            self._senders = kinds(self._tables)
+        return self._senders
+
+    def _reach(self, packet: Packet) -> list[Part]:
+        def send(packets: dict[Packet, int], phase: Phase) -> tuple[dict[Packet, int], int, list[Walk]]:
+            walks = self.walks(phase, _WAY_IN[phase], packet.interface)
+            return (*passing(packets, walks), walks)
+
+        packets, may_drop, walks = send({packet: self.segments.everything}, "new")
+        return self.answered(packet, packets, may_drop, walks, send)
+
+    def answered(self, packet: Packet, packets: Mapping[Packet, int], may_drop: int, walks: list[Walk], send: Send) -> list[Part]:
+        """Follow what comes after the first packet, as which `packets` arrived; divide all sources by what happens to it all."""
+        arrived = union(packets)
         if any(passed.tracked is not True for passed in packets):
             packet = packet._replace(tracked=None)
         for phase in _LATER if packet.protocol in _ANSWERED else ():
             # An answer has the mark of its socket.
             start = packet._replace(mark=None) if phase == "reply" else packet
-            packets, dropped = self._pass({start: arrived}, phase, packet.interface, walks)
+            packets, dropped, more = send({start: arrived}, phase)
+            walks = walks + more
             may_drop |= dropped
-            stopped = arrived & ~_union(packets)
+            if phase == "established" and self._whole.translates:
+                # Of a connection whose first packet was not tracked, a later one may be, and go elsewhere, or come from elsewhere.
+                may_drop |= union({one: mask for one, mask in packets.items() if one.tracked is None})
+            stopped = arrived & ~union(packets)
             if stopped:
                 # Who breaks the connection tracking (a reset that only the firewall believes) may pass in another state.
-                packets, _dropped = self._pass({start._replace(tracked=None): stopped}, phase, packet.interface, [])
-                arrived &= ~stopped | _union(packets)
-        gone = self.segments.everything & ~arrived
-        parts = (
-            self._reasoned("dropped", gone, walks) if drops else [Part("dropped", tuple(self.segments.ranges(gone)), ())] if gone else []
-        )
-        parts += self._reasoned("accepted", arrived & ~may_drop, walks)
-        return parts + self._reasoned("maybe", arrived & may_drop, walks)
+                packets, _dropped, _more = send({start._replace(tracked=None): stopped}, phase)
+                arrived &= ~stopped | union(packets)
+        parts = self.explained("dropped", self.segments.everything & ~arrived, walks)
+        parts += self.explained("accepted", arrived & ~may_drop, walks)
+        return parts + self.explained("maybe", arrived & may_drop, walks)
 
     def through(self, packet: Packet, chain: str, phase: Phase) -> list[Part]:
         found = [(table, one) for table in self._tables for one in table.chains.values() if (one.hook or "") == chain.lower()]
@@ -184,58 +238,81 @@ class _Side(Surroundings):
                 for hit in walk.hits:
                     open_end |= 0 if hit.entries else hit.mask
             walks.append(walk)
-        arrived = _union(packets)
+        arrived = union(packets)
         parts = self._reasoned("dropped", self.segments.everything & ~arrived, walks)
         parts += self._reasoned("accepted", arrived & ~may_drop & ~open_end, walks)
         return parts + self._reasoned("maybe", arrived & (may_drop | open_end), walks)
 
-    def _pass(self, packets: dict[Packet, int], phase: Phase, interface: str, walks: list[Walk]) -> tuple[dict[Packet, int], int]:
-        """Send packets through every hook of a phase; return what may pass, and which sources may be dropped."""
-        may_drop = 0
-        for walk in self._walks(phase, interface):
-            walk.run(packets)
-            packets = walk.passed
-            may_drop |= walk.may_drop
-            walks.append(walk)
-        return packets, may_drop
-
-    def _walks(self, phase: Phase, interface: str) -> list[Walk]:
+    def walks(self, phase: Phase, hooks: Sequence[Hook], interface: str | None, forwarded: bool = False) -> list[Walk]:
+        """Return the base chains of some hooks in the order in which a packet meets them. interface: of ingress and egress."""
         found = []
         for number, table in enumerate(self._tables):
             for chain in table.chains.values():
                 hook, priority = chain.hook, chain.priority or 0
-                if hook not in _HOOKS[phase] or (chain.type == "nat" and phase != "new"):
+                if hook is None or hook not in hooks or (chain.type == "nat" and phase != "new"):
                     continue
                 if hook in ("ingress", "egress") and interface not in chain.devices:
                     continue
                 whole = hook in ("input", "output") or table.backend != "nftables"
-                stage = Stage(phase, hook, priority, whole, self._whole.answered, self._whole.ct_marks)
+                stage = Stage(phase, hook, priority, whole, self._whole.answered, self._whole.ct_marks, forwarded)
                 programs = self._programs.setdefault((number, phase == "reply"), {})
                 found.append(Walk(table, chain, stage, self, programs))
-        return sorted(found, key=lambda walk: (_HOOKS[phase].index(walk.stage.hook), walk.stage.priority))
+        return sorted(found, key=lambda walk: (hooks.index(walk.stage.hook), *standing(walk)))
+
+    def explained(self, answer: Reach, mask: int, walks: list[Walk]) -> list[Part]:
+        """Divide a set by the rules that decide, chain by chain. Policies that let pass are named only where no rule decides."""
+        if not mask:
+            return []
+        if answer == "dropped" and not self._whole.drops:
+            return [Part(answer, tuple(self.segments.ranges(mask)), ())]
+        return self._reasoned(answer, mask, walks)
 
     def _reasoned(self, answer: Reach, mask: int, walks: list[Walk]) -> list[Part]:
-        """Divide a set by the rules that decide, chain by chain. Policies that let pass are named only where no rule decides."""
         if not mask:
             return []
         policies = [walk.policy() for walk in walks if walk.chain.hook in ("input", "forward") and walk.chain.type != "nat"]
         policies.sort(key=lambda decision: decision.table != "filter")
         pieces: dict[tuple[Decision, ...], int] = {(): mask}
-        for walk in walks:
-            if walk.stage.phase != "new" and answer == "accepted":
-                break  # that connections go on is no news
+        # That connections go on is no news.
+        telling = [walk for walk in walks if walk.stage.phase == "new" or answer != "accepted"]
+        for walk in telling[:-1]:
             divided: dict[tuple[Decision, ...], int] = {}
-            for before, piece in pieces.items():
-                for decisions, share in walk.explain(piece):
-                    if walk.stage.phase != "new" and not walk.may_drop & share:
-                        decisions = ()
-                    key = tuple(dict.fromkeys(before + decisions))
-                    divided[key] = divided.get(key, 0) | share
+            for key, share in _divided(pieces, walk):
+                divided[key] = divided.get(key, 0) | share
             pieces = divided
-        return [Part(answer, tuple(self.segments.ranges(piece)), key or tuple(policies[:1])) for key, piece in pieces.items()]
+        # The last one may name thousands of rules: their sets are not kept.
+        found: dict[tuple[Decision, ...], list[tuple[int, int]]] = {}
+        for key, share in _divided(pieces, telling[-1]) if telling else pieces.items():
+            found.setdefault(key, []).extend(self.segments.ranges(share))
+        return [Part(answer, tuple(joined(ranges)), key or tuple(policies[:1])) for key, ranges in found.items()]
 
 
-def _union(packets: Mapping[Packet, int]) -> int:
+def _divided(pieces: Mapping[tuple[Decision, ...], int], walk: Walk) -> Iterator[tuple[tuple[Decision, ...], int]]:
+    """Divide sets further, by what decides in one more base chain."""
+    for before, piece in pieces.items():
+        for decisions, share in walk.explain(piece):
+            if walk.stage.phase != "new" and not walk.may_drop & share:
+                decisions = ()
+            yield tuple(dict.fromkeys(before + decisions)), share
+
+
+def passing(packets: dict[Packet, int], walks: Iterable[Walk]) -> tuple[dict[Packet, int], int]:
+    """Send packets through base chains; return what may pass, and which sources may be dropped."""
+    may_drop = 0
+    for walk in walks:
+        walk.run(packets)
+        packets = walk.passed
+        may_drop |= walk.may_drop
+    return packets, may_drop
+
+
+def standing(walk: Walk) -> tuple[int, int]:
+    """Return where a base chain stands within its hook: a nat chain where the rewriting is done, in its order among them."""
+    priority = walk.stage.priority
+    return (NAT.get(walk.stage.hook, priority), priority) if walk.chain.type == "nat" else (priority, priority)
+
+
+def union(packets: Mapping[Packet, int]) -> int:
     found = 0
     for mask in packets.values():
         found |= mask

@@ -15,7 +15,7 @@ from .._model.firewall import firewall_from_dict
 from .._model.gap import Gap
 from .._model.host import host_from_dict
 from .._model.network import network_range
-from .._model.relay import Relay
+from .._model.relay import connection_from_dict, relay_from_dict
 from .._model.service import SERVICE_PROTOCOLS
 from .._model.vocabulary import VERDICTS
 from .exposure import Exposure, widest_scope
@@ -35,7 +35,8 @@ def evidence_from_facts(listeners: Mapping[str, Any], firewall: Mapping[str, Any
     try:
         rows = [listener_from_dict(row) for row in listeners["loopguard_listeners"]]
         gaps = [Gap(**gap) for gap in listeners["loopguard_listeners_gaps"]]
-        relays = [Relay(**relay) for relay in listeners["loopguard_relays"]]
+        relays = [relay_from_dict(relay) for relay in listeners["loopguard_relays"]]
+        connections = [connection_from_dict(connection) for connection in listeners["loopguard_connections"]]
         namespace = listeners["loopguard_listeners_namespace"]
         asked = listeners["loopguard_listeners_asked"]
         gaps += [
@@ -59,7 +60,7 @@ def evidence_from_facts(listeners: Mapping[str, Any], firewall: Mapping[str, Any
                                 network_range(value)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise RecordError(f"firewall: not the fact loopguard_firewall of firewall_facts: {error}") from error
-    return Evidence(rows, gaps, relays, namespace, read, host)
+    return Evidence(rows, gaps, relays, namespace, read, host, connections)
 
 
 def result(evidence: Evidence, exposures: Sequence[Exposure], full: bool) -> dict[str, Any]:

@@ -10,11 +10,14 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from .._model.address import canonical, scope_of
-from .._model.relay import AGENTS
+from .._model.relay import AGENTS, FORWARDERS
+from .._services.catalogue import recognise
 
 if TYPE_CHECKING:
+    from .._model.evidence import Evidence
     from .._model.listener import Listener
-    from .._model.relay import Relay
+    from .._model.relay import Connection, Leg
+    from .._model.vocabulary import Shown
 
 Leads = Literal["yes", "maybe", "no"]
 _ORDER: tuple[Leads, ...] = ("no", "maybe", "yes")
@@ -27,72 +30,192 @@ _SOCAT = re.compile(
 )
 _SOCAT_UNIX = re.compile(r"(?i)\bunix(?:-connect|-client)?:([^,\s]+)")
 _SSH_REMOTE = re.compile(r"-[46AaCfGgKkMNnqsTtVvXxYy]*R(.*)")  # a cluster of ssh(1) options without argument, then R
+_SSH_LOCAL = re.compile(r"-[46AaCfGgKkMNnqsTtVvXxYy]*([DLw])(.*)")
+_PARTS = re.compile(r"\[[^\]]*\]|[^:]+")
+_BY_COMMAND_LINE = ("socat", "ssh", "docker-proxy", "kubectl", "systemd-socket-")
 _SSH_WAITS = re.compile(r"(?:^|\s)-[46AaCgKknqsTtVvXxYy]*[fNM]|\[mux\]")
 _NAMED = re.compile(rf"(?i)(?<![\w.])({_LOCAL}):(\d{{1,5}})(?!\d)")
 
 
+# Kinds that systemd often listens for; any other socket of systemd may belong to a systemd-socket-proxyd.
+_ACTIVATED = ("ssh", "cups", "rpcbind", "epmd")
+
+
 class Candidate(NamedTuple):
-    """A program that may hand on. row: the socket that it listens on, None for one that dials out. pid: 0 when hidden."""
+    """A program that may hand on. row: the socket that it listens on, None for one that dials out. pid: 0 when hidden.
+
+    legs: the ways of its configuration, None when that was not read. listed: a known relay; others need a connection to show it.
+    """
 
     process: str
     command: str
     pid: int
     row: Listener | None
+    legs: tuple[Leg, ...] | None
+    listed: bool
 
 
-def of_listener(row: Listener) -> Candidate:
-    return Candidate(row.process or "", row.command or "", row.pids[0] if row.pids else 0, row)
+class Lead(NamedTuple):
+    """How surely a candidate leads to a port, and what shows it. detail: the place or the connection, as people read it."""
+
+    leads: Leads
+    shown: Shown = "program"
+    detail: str = ""
 
 
-def of_agent(relay: Relay) -> Candidate:
-    return Candidate(relay.name, relay.command, relay.pid, None)
+class Goal(NamedTuple):
+    """A port to which a relay may lead, and the processes that listen on it."""
+
+    protocol: str
+    port: int
+    pids: frozenset[int]
 
 
-def leading(candidates: Iterable[Candidate], port: int, addresses: frozenset[str]) -> list[tuple[Candidate, Leads]]:
-    """Return the candidates that lead to `port`, or may, over other candidates too; `addresses` are the machine's own."""
-    waiting = [candidate for candidate in candidates if candidate.row or candidate.process in AGENTS]
-    ports: dict[int, Leads] = {port: "yes"}
-    found: dict[int, Leads] = {}
+_NOWHERE = Lead("no")
+
+
+def candidates(evidence: Evidence, rows: Iterable[Listener]) -> list[Candidate]:
+    """Return what may hand on: listeners of known relays, doors of whoever has an open connection, and agents."""
+    legs = {relay.pid: relay.legs for relay in evidence.relays}
+    doors = {inode for connection in evidence.connections for inode in connection.through}
+    # With nothing hidden, a socket that no process holds is the kernel's own: a tunnel (UDP), or a service such as NFS.
+    hidden = any(gap.subject == "processes" for gap in evidence.listener_gaps)
+    found = []
+    for row in rows:
+        listed = _is_listed(row, hidden)
+        if listed or row.inode in doors:
+            read = next((legs[pid] for pid in row.pids if legs.get(pid) is not None), None)
+            found.append(Candidate(row.process or "", row.command or "", row.pids[0] if row.pids else 0, row, read, listed))
+    found += [Candidate(relay.name, relay.command, relay.pid, None, relay.legs, True) for relay in evidence.relays if relay.name in AGENTS]
+    return found
+
+
+def _is_listed(row: Listener, hidden: bool) -> bool:
+    if row.process == "systemd":
+        kind = recognise(row.protocol, row.port, None)
+        return kind is None or kind.name not in _ACTIVATED
+    if row.process is not None:
+        return row.process in FORWARDERS
+    return not hidden and row.protocol == "tcp" and recognise(row.protocol, row.port, None) is None
+
+
+def leading(
+    waiting: Sequence[Candidate], goal: Goal, connections: Sequence[Connection], addresses: frozenset[str]
+) -> list[tuple[Candidate, Lead]]:
+    """Return the candidates that lead to a goal, or may, over other candidates too; `addresses` are the machine's own."""
+    open_now: dict[tuple[str, int], list[Connection]] = {}
+    for connection in connections:
+        if _is_local(connection.peer, addresses):
+            open_now.setdefault((connection.protocol, connection.peer_port), []).append(connection)
+    goals: dict[tuple[str, int], tuple[Goal, Leads]] = {(goal.protocol, goal.port): (goal, "yes")}
+    found: dict[int, Lead] = {}
     changed = True
     while changed:
         changed = False
         for place, candidate in enumerate(waiting):
-            reached = [_weaker(known, _leads(candidate, number, addresses)) for number, known in ports.items()]
-            leads = max(reached, key=_ORDER.index)
-            if leads == found.get(place, "no"):
+            best = found.get(place, _NOWHERE)
+            for key, (further, known) in goals.items():
+                lead = _lead(candidate, further, open_now.get(key, ()), addresses)
+                lead = lead._replace(leads=min(lead.leads, known, key=_ORDER.index))
+                if _ORDER.index(lead.leads) > _ORDER.index(best.leads):
+                    best = lead
+            if best.leads == found.get(place, _NOWHERE).leads:
                 continue
-            found[place] = leads
+            found[place] = best
             changed = True
-            if candidate.row and candidate.row.port != port:
-                ports[candidate.row.port] = max(leads, ports.get(candidate.row.port, "no"), key=_ORDER.index)
-    return [(waiting[place], leads) for place, leads in found.items()]
+            row = candidate.row
+            if row and row.port != goal.port:
+                own = Goal(row.protocol, row.port, frozenset(row.pids))
+                before = goals.get((own.protocol, own.port), (own, "no"))[1]
+                goals[own.protocol, own.port] = own, max(best.leads, before, key=_ORDER.index)
+    return [(waiting[place], lead) for place, lead in found.items()]
 
 
-def _weaker(one: Leads, other: Leads) -> Leads:
-    return min(one, other, key=_ORDER.index)
+def _lead(candidate: Candidate, goal: Goal, connections: Sequence[Connection], addresses: frozenset[str]) -> Lead:
+    row = candidate.row
+    if row and row.port == goal.port:
+        return _NOWHERE  # to itself, which is no way further
+    dials = row is None and leads_to(candidate.process, candidate.command, goal.port, addresses) != "no"
+    for connection in connections:
+        if row.inode in connection.through if row else dials and candidate.pid in connection.pids:
+            return Lead(
+                "yes", "connection", f"{_place(connection.address, connection.port)} → {_place(connection.peer, connection.peer_port)}"
+            )
+    if not candidate.listed:
+        return _NOWHERE
+    if candidate.legs is not None:
+        return _by_configuration(candidate, goal, addresses)
+    leads = leads_to(candidate.process, candidate.command, goal.port, addresses, listening=row is not None)
+    if candidate.process == "portproxy":  # an entry for which nothing listens does so when its service starts again
+        leads = leads if candidate.pid else min(leads, "maybe", key=_ORDER.index)
+        return Lead(leads, "configuration", "netsh interface portproxy")
+    told = leads == "yes" or candidate.process in _BY_COMMAND_LINE
+    return Lead(leads, "command_line" if told else "program")
 
 
-def _leads(candidate: Candidate, port: int, addresses: frozenset[str]) -> Leads:
-    if candidate.row and candidate.row.port == port:
-        return "no"  # to itself, which is no way further
-    leads = leads_to(candidate.process, candidate.command, port, addresses)
-    # A socket of ssh (-L, -D) leads to the other end, which may be this machine.
-    return "maybe" if candidate.row and candidate.process == "ssh" else leads
+def _by_configuration(candidate: Candidate, goal: Goal, addresses: frozenset[str]) -> Lead:
+    best = _NOWHERE
+    for leg in candidate.legs or ():
+        if candidate.row and leg.listens and not any(_is_at(place, candidate.row) for place in leg.listens):
+            continue
+        if leg.doubt:
+            lead = Lead("maybe", "configuration", f"{leg.place} ({leg.doubt})")
+        elif leg.target.startswith("unix:"):
+            lead = Lead(_socket(leg.target, leg.holders, goal), "configuration", leg.place)
+        else:
+            host, _colon, number = leg.target.rpartition(":")
+            lead = Lead(_target(host, number, goal.port, addresses), "configuration", leg.place)
+        if _ORDER.index(lead.leads) > _ORDER.index(best.leads):
+            best = lead
+    return best
 
 
-def leads_to(process: str, command: str, port: int, addresses: frozenset[str]) -> Leads:
+def _socket(path: str, holders: Sequence[int], goal: Goal) -> Leads:
+    if not holders:
+        return _unix(path, goal.port)
+    return "yes" if goal.pids.intersection(holders) else "no"
+
+
+def _is_at(place: str, row: Listener) -> bool:
+    """Say whether a socket is the one that a configuration names: `address:port`, `*:80`, `name:8000-8010`."""
+    host, _colon, number = place.rpartition(":")
+    first, _dash, last = number.partition("-")
+    if first.isdigit() and (last or first).isdigit() and not int(first) <= row.port <= int(last or first):
+        return False
+    if row.scope == "wildcard" or not _ADDRESS.fullmatch(host):
+        return True
+    try:
+        return canonical(host.strip("[]"))[1] in (row.address, "0.0.0.0", "::")
+    except ValueError:
+        return True
+
+
+def _place(address: str, port: int) -> str:
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
+def leads_to(process: str, command: str, port: int, addresses: frozenset[str], listening: bool = False) -> Leads:
     """Say whether a relay's command line leads to `port` on this machine; `addresses` are the machine's own.
 
-    "maybe" when the command line does not tell: its configuration does, and that is not read yet.
+    "maybe" when the command line does not tell. listening: asked for a socket that it listens on, not for what it dials.
     """
     if process == "socat":
         return _socat(command, port, addresses)
     if process == "ssh":
-        return _ssh(command, port, addresses)
+        return _ssh_local(command, port) if listening else _ssh(command, port, addresses)
     if process == "docker-proxy":
         found = re.search(r"-container-ip\s+(\S+)\s+-container-port\s+(\d+)", command)
         if found:
             return "yes" if _is_local(found[1], addresses) and int(found[2]) == port else "no"
+    if process == "systemd-socket-":
+        found = re.search(r"systemd-socket-proxyd(?: -\S+)* ([^\s:]+|\[\S+\]):(\w+)", command)
+        if found:
+            return _target(found[1], found[2], port, addresses)
+    if process == "portproxy":
+        host, _space, number = command.rpartition(" ")
+        return _target(host, number, port, addresses)
+    if process == "tailscaled" and "userspace-networking" in command:
+        return "yes"  # without an interface it hands every port to 127.0.0.1
     if process == "kubectl":
         return "no"  # port-forward leads into the cluster
     if any(int(number) == port for _host, number in _NAMED.findall(command)):
@@ -111,13 +234,14 @@ def _is_local(host: str, addresses: frozenset[str]) -> bool:
 
 def _target(host: str, number: str, port: int, addresses: frozenset[str]) -> Leads:
     """Judge host:port of a command line. A name may be this machine, and a port by name, or octal, may be ours."""
+    local = _is_local(host, addresses)
+    if not local and _ADDRESS.fullmatch(host):
+        return "no"
     if not number.isdigit() or number.startswith("0"):
         return "maybe"
     if int(number) != port:
         return "no"
-    if _is_local(host, addresses):
-        return "yes"
-    return "no" if _ADDRESS.fullmatch(host) else "maybe"
+    return "yes" if local else "maybe"
 
 
 def _strongest(answers: Sequence[Leads]) -> Leads:
@@ -126,9 +250,13 @@ def _strongest(answers: Sequence[Leads]) -> Leads:
 
 def _socat(command: str, port: int, addresses: frozenset[str]) -> Leads:
     answers = [_target(host, number, port, addresses) for host, number in _SOCAT.findall(command)]
-    # The port of PostgreSQL stands in the name of its socket; any other Unix socket may be a way to the service.
-    answers += ["yes" if path.endswith(f".{port}") else "maybe" for path in _SOCAT_UNIX.findall(command)]
+    answers += [_unix(path, port) for path in _SOCAT_UNIX.findall(command)]
     return _strongest(answers or ["maybe"])
+
+
+def _unix(path: str, port: int) -> Leads:
+    """The port of PostgreSQL stands in the name of its socket; any other Unix socket may be a way to the service."""
+    return "yes" if path.endswith(f".{port}") else "maybe"
 
 
 def _ssh(command: str, port: int, addresses: frozenset[str]) -> Leads:
@@ -142,13 +270,28 @@ def _ssh(command: str, port: int, addresses: frozenset[str]) -> Leads:
         elif "remoteforward" in word.lower():
             named = [_target(host, number, port, addresses) for host, number in _NAMED.findall(" ".join(words[place : place + 3]))]
             answers.append(_strongest(named or ["maybe"]))
-    if not answers:  # one that stays in the background may forward by its configuration
-        return "maybe" if _SSH_WAITS.search(command) else "no"
+    if not answers:  # one that stays in the background, for no reason that the command line tells, may forward by its configuration
+        told = any(_SSH_LOCAL.fullmatch(word) for word in words)
+        return "maybe" if _SSH_WAITS.search(command) and not told else "no"
     return _strongest(answers)
 
 
 def _remote_forward(text: str, port: int, addresses: frozenset[str]) -> Leads:
     if "/" in text:
-        return "yes" if text.endswith(f".{port}") else "maybe"
-    parts = re.findall(r"\[[^\]]*\]|[^:]+", text)
+        return _unix(text, port)
+    parts = _PARTS.findall(text)
     return _target(parts[-2], parts[-1], port, addresses) if len(parts) > 2 else "yes"
+
+
+def _ssh_local(command: str, port: int) -> Leads:
+    """A local forward leads to the other end, which may be this machine: -L [bind:]port:host:hostport."""
+    words = command.split()
+    answers: list[Leads] = []
+    for place, word in enumerate(words):
+        local = _SSH_LOCAL.fullmatch(word)
+        if local and local[1] == "L":
+            number = _PARTS.findall(local[2] or "".join(words[place + 1 : place + 2]))[-1:]
+            answers.append("no" if number and number[0].isdigit() and int(number[0]) != port else "maybe")
+        elif local or "forward" in word.lower():
+            return "maybe"
+    return _strongest(answers or ["maybe"])

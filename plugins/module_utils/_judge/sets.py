@@ -60,7 +60,8 @@ class Members(NamedTuple):
             first, _dash, last = port.partition("-")
             if remote or not first.isdigit() or not (last or first).isdigit():
                 return None
-            held = (protocol or "tcp") == packet.protocol and int(first) <= packet.port <= int(last or first)
+            spoken = (protocol,) if protocol else ("tcp", "udp")  # bitmap:port: ip_set_get_ip_port
+            held = packet.protocol in spoken and int(first) <= packet.port <= int(last or first)
             return segments.everything if held else 0
         bounds = network_range(value)[1:3]
         if remote:

@@ -10,10 +10,11 @@ and takes nothing away.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from .condition import Packet, Stage, holds
+from .segments import first_of
 
 if TYPE_CHECKING:
     from .._model.ruleset import Chain, Match, Rule, Table, Target
@@ -65,6 +66,10 @@ class Surroundings:
         """Return the packet that a target makes of one, and whether it does that, and nothing else, for sure."""
         raise NotImplementedError
 
+    def rewritten(self, target: Target, packet: Packet, stage: Stage) -> list[Packet]:
+        """Return what a target that ends the chain may make of where the packet goes, nothing when that cannot be told."""
+        return []
+
 
 class _Entry(NamedTuple):
     ends: Ends
@@ -92,17 +97,17 @@ class Hit(NamedTuple):
     entries: list[_Entry]
 
 
-class _Unit(NamedTuple):
-    """Neighbouring verdicts that ask the same of all but the other end. special: who that is depends on the packet.
+class _Question(NamedTuple):
+    """What rules ask of all but the other end. special: who that is depends on the packet.
 
-    simple: only the first match of a rule is about the other end.
+    simple: only the first match of a rule is about the other end. ports: the only ones that it can hold for.
     """
 
     matches: tuple[Match, ...]
     certain: bool
     special: bool
     simple: bool
-    rules: list[Rule]
+    ports: frozenset[str]
 
 
 class Program:
@@ -110,38 +115,35 @@ class Program:
 
     def __init__(self, chain: Chain, turned: bool) -> None:
         remote, port = ("destination", "source_port") if turned else ("source", "destination_port")
-        self._units: list[_Unit] = []
+        # Neighbouring verdicts that ask the same make one unit.
+        self._units: list[tuple[_Question, list[Rule]]] = []
         self._any: list[int] = []  # units for any port, and those for one
         self._of_port: dict[str, list[int]] = {}
         self._entries: dict[int, list[_Entry]] = {}
         self._built: dict[tuple[tuple[int, bool], ...], list[_Step]] = {}
         self._steps: dict[tuple[Packet, Stage, int], list[_Step]] = {}
-        models: dict[tuple[Match, ...], _Unit] = {}
-        last: _Unit | None = None
+        asked: dict[tuple[int, ...], _Question] = {}  # by identity: a parser gives equal rules the same matches
+        last: _Question | None = None
         for rule in chain.rules:
             kind = rule.target.kind
             if kind == "continue":
                 continue
             matches = rule.matches
             rest = matches[1:] if matches and matches[0].field == remote else matches
-            model = models.get(rest)
-            if model is None:
-                fields = {match.field for match in rest}
-                asked = tuple(match for match in rest if match.field not in ("unknown", remote))
-                special = not SPECIAL.isdisjoint(fields)
-                model = models[rest] = _Unit(asked, "unknown" not in fields, special, not special and remote not in fields, [])
-            joins = kind in _COLOURS and not model.special
-            if joins and last is model:
-                self._units[-1].rules.append(rule)
+            key = tuple(map(id, rest))
+            question = asked.get(key)
+            if question is None:
+                question = asked[key] = _question(rest, remote, port)
+            joins = kind in _COLOURS and not question.special
+            if joins and last is question:
+                self._units[-1][1].append(rule)
                 continue
-            last = model if joins else None
-            wanted = [match for match in model.matches if match.field == port and not match.negated]
-            if wanted and all(value.isdigit() for value in wanted[0].values):
-                for value in set(wanted[0].values):
-                    self._of_port.setdefault(value, []).append(len(self._units))
-            else:
+            last = question if joins else None
+            for value in question.ports:
+                self._of_port.setdefault(value, []).append(len(self._units))
+            if not question.ports:
                 self._any.append(len(self._units))
-            self._units.append(model._replace(rules=[rule]))
+            self._units.append((question, [rule]))
 
     def steps(self, packet: Packet, stage: Stage, around: Surroundings, start: int) -> list[_Step]:
         """Return what is left of the chain, from a place on, when all but the other end is known."""
@@ -154,18 +156,18 @@ class Program:
         places = self._any
         if str(packet.port) in self._of_port:
             places = sorted(places + self._of_port[str(packet.port)])
-        answers: dict[tuple[Match, ...], bool | None] = {}
+        answers: dict[int, bool | None] = {}
         live = []
         shared = True
         for place in places[bisect_left(places, start) :] if start else places:
-            unit = self._units[place]
-            if unit.matches in answers:
-                answer = answers[unit.matches]
+            question = self._units[place][0]
+            if id(question) in answers:
+                answer = answers[id(question)]
             else:
-                answer = answers[unit.matches] = _answer(unit.matches, packet, stage, around)
+                answer = answers[id(question)] = _answer(question.matches, packet, stage, around)
             if answer is not False:
-                live.append((place, unit.certain and answer is True))
-                shared = shared and not unit.special
+                live.append((place, question.certain and answer is True))
+                shared = shared and not question.special
         if not shared:
             return self._put_together(live, packet, stage, around)
         key = tuple(live)
@@ -178,9 +180,8 @@ class Program:
         together: list[_Entry] = []
         first, sure = 0, True
         for place, certain in [*live, (-1, True)]:
-            unit = self._units[place] if place >= 0 else None
-            entries = self._of(place, packet, stage, around) if unit else []
-            certain = certain and all(entry.ends.certain for entry in entries[:1] if unit and unit.special)
+            entries = self._of(place, packet, stage, around) if place >= 0 else []
+            certain = certain and all(entry.ends.certain for entry in entries[:1])
             verdict = bool(entries) and entries[0].colour > 0
             if together and (place < 0 or (entries and (not verdict or certain != sure))):
                 steps.append(_Step(first, sure, _painted(together, sure, around.segments), together))
@@ -188,28 +189,38 @@ class Program:
             if verdict:
                 if not together:
                     first, sure = place, certain
-                together = together + entries if together else entries
+                together = [*together, *entries] if together else entries
             elif entries:
                 steps.append(_Step(place, certain, {0: entries[0].ends.set()}, entries))
         return steps
 
     def _of(self, place: int, packet: Packet, stage: Stage, around: Surroundings) -> list[_Entry]:
-        unit = self._units[place]
-        entries = None if unit.special else self._entries.get(place)
+        question, rules = self._units[place]
+        entries = None if question.special else self._entries.get(place)
         if entries is None:
             entries = []
             everyone = Ends(0, around.segments.count)
-            for rule in unit.rules:
-                matches = rule.matches[:1] if unit.simple else rule.matches
-                named = [ends for match in matches if (ends := around.remote(match, packet, stage)) is not None]
-                ends = everyone if not named else named[0]
-                for more in named[1:]:
-                    ends = Ends(0, 0, ends.set() & more.set(), ends.certain and more.certain)
+            for rule in rules:
+                matches = rule.matches
+                ends = (around.remote(matches[0], packet, stage) if matches else None) or everyone
+                for match in () if question.simple else matches[1:]:
+                    more = around.remote(match, packet, stage)
+                    if more is not None:
+                        ends = Ends(0, 0, ends.set() & more.set(), ends.certain and more.certain) if ends is not everyone else more
                 if ends.low < ends.high or ends.mask:
                     entries.append(_Entry(ends, _COLOURS.get(rule.target.kind, 0), rule))
-            if not unit.special:
+            if not question.special:
                 self._entries[place] = entries
         return entries
+
+
+def _question(matches: tuple[Match, ...], remote: str, port: str) -> _Question:
+    fields = {match.field for match in matches}
+    asked = tuple(match for match in matches if match.field not in ("unknown", remote))
+    special = not SPECIAL.isdisjoint(fields)
+    ports = next((frozenset(match.values) for match in asked if match.field == port and not match.negated), frozenset())
+    ports = ports if all(value.isdigit() for value in ports) else frozenset()
+    return _Question(asked, "unknown" not in fields, special, not special and remote not in fields, ports)
 
 
 def _answer(matches: tuple[Match, ...], packet: Packet, stage: Stage, around: Surroundings) -> bool | None:
@@ -240,7 +251,7 @@ def _painted(entries: list[_Entry], certain: bool, segments: Segments) -> Mappin
     if certain:
         return segments.painted(spans)
     for colour in {colour for _low, _high, colour in spans}:
-        found.update(segments.painted(span for span in spans if span[2] == colour))
+        found.update(segments.painted([span for span in spans if span[2] == colour]))
     return found
 
 
@@ -257,11 +268,15 @@ class Walk:
     def run(self, packets: Mapping[Packet, int]) -> None:
         policy = self.chain.policy or "accept"
         for packet, mask in packets.items():
-            if self.chain.type == "nat" and packet.tracked is False:
-                _add(self.passed, packet, mask)
+            nat = self.chain.type == "nat"
+            if nat and (packet.tracked is False or (packet.origin and self.stage.hook == "prerouting")):
+                _add(self.passed, packet, mask)  # only what is tracked is rewritten, and only once
                 continue
-            for fallen, rest in self._chain(self.chain.name, packet, mask, True, 0, 0).items():
-                self._meet(rest, policy, True, fallen, self.chain.name, [])
+            sure = not nat or packet.tracked is True
+            if not sure:
+                _add(self.passed, packet, mask)
+            for fallen, rest in self._chain(self.chain.name, packet, mask, sure, 0, 0).items():
+                self._meet(rest, policy, sure, fallen, self.chain.name, [])
 
     def _meet(self, mask: int, kind: str, certain: bool, packet: Packet, chain: str, entries: list[_Entry]) -> None:
         if not mask:
@@ -317,6 +332,11 @@ class Walk:
 
     def _change(self, step: _Step, packet: Packet, mask: int, certain: bool, name: str, depth: int, out: dict[Packet, int]) -> bool:
         """Apply a target that changes the packet, or may do anything; say whether none goes on with the packet as it was."""
+        rewritten = self._around.rewritten(step.entries[0].rule.target, packet, self.stage)
+        for one in rewritten:
+            self._meet(mask, "accept", certain and len(rewritten) == 1, one, name, step.entries)
+        if rewritten:
+            return step.certain
         changed, known = self._around.changed(step.entries[0].rule.target, packet, self.stage)
         if not known:
             self._meet(mask, "opaque", False, packet, name, step.entries)
@@ -329,9 +349,8 @@ class Walk:
         _merge(out, self._chain(name, changed, mask, certain and known, depth, step.place + 1))
         return known and step.certain
 
-    def explain(self, mask: int) -> list[tuple[tuple[Decision, ...], int]]:
+    def explain(self, mask: int) -> Iterator[tuple[tuple[Decision, ...], int]]:
         """Divide a set by what decides in this base chain; a policy that lets pass says nothing by itself."""
-        pieces = []
         possible: list[Hit] = []
         for hit in self.hits:
             share = hit.mask & mask
@@ -343,12 +362,12 @@ class Walk:
             mask &= ~share
             doubts = self._doubts(possible, share)
             if hit.entries:
-                pieces += [((*doubts, decision), piece) for decision, piece in self._decisions(hit, share)]
+                for decision, piece in self._decisions(hit, share):
+                    yield (*doubts, decision), piece
             else:
-                pieces.append(((*doubts, self.policy()) if doubts or hit.kind == "drop" else (), share))
+                yield (*doubts, self.policy()) if doubts or hit.kind == "drop" else (), share
         if mask:
-            pieces.append((self._doubts(possible, mask), mask))
-        return pieces
+            yield self._doubts(possible, mask), mask
 
     def _doubts(self, possible: list[Hit], share: int) -> tuple[Decision, ...]:
         return tuple(decision for hit in possible if hit.mask & share for decision, _piece in self._decisions(hit, hit.mask & share))
@@ -358,11 +377,17 @@ class Walk:
         if not hit.entries:
             return [(self.policy(), share)]
         found: list[tuple[Decision, int]] = []
-        bits = bin(share)[:1:-1] if len(hit.entries) > 1 else ""
+        start = first_of(share)
+        bits = bin(share >> start)[:1:-1] if len(hit.entries) > 1 else ""
         for ends, colour, rule in hit.entries:
             if (colour, hit.kind) not in _KINDS and colour:
                 continue
-            if bits and ends.mask is None and ends.high - ends.low == 1 and bits[ends.low : ends.high] != "1":
+            if (
+                bits
+                and ends.mask is None
+                and ends.high - ends.low == 1
+                and bits[max(ends.low - start, 0) : max(ends.high - start, 0)] != "1"
+            ):
                 continue
             piece = share & ends.set() if len(hit.entries) > 1 else share
             if piece and len(found) == _NAMED:

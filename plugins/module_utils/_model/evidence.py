@@ -12,7 +12,7 @@ from .firewall import Firewall
 from .gap import Gap
 from .host import HostNetwork
 from .listener import Listener
-from .relay import Relay
+from .relay import Connection, Relay
 
 
 class Evidence(NamedTuple):
@@ -24,3 +24,4 @@ class Evidence(NamedTuple):
     namespace: str
     firewall: Firewall
     host: HostNetwork
+    connections: Sequence[Connection] = ()

@@ -48,6 +48,13 @@ def numbers(text: str) -> tuple[Family, int, int]:
             raise ValueError(f"not an address range: {text!r}")
         return family, first, last
     address, slash, mask = text.partition("/")
+    if mask == "32":
+        try:
+            value = int.from_bytes(socket.inet_pton(socket.AF_INET, address), "big")
+        except (OSError, UnicodeError):
+            pass
+        else:
+            return "ipv4", value, value  # most of a long list
     family, value = _number(address.strip(), text)
     bits = BITS[family]
     length = _prefix_length(family, mask.strip(), text) if slash else bits
@@ -98,18 +105,20 @@ def cidrs(family: Family, first: int, last: int) -> Iterator[str]:
 
 
 def subtract(ranges: Sequence[tuple[int, int]], removed: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Return the sorted, disjoint `ranges` without the addresses of `removed` (any order, may overlap)."""
+    """Return the disjoint `ranges` without the addresses of `removed` (may overlap), in order."""
     holes = sorted(removed)
     left = []
-    for first, last in ranges:
-        for low, high in holes:
-            if high < first:
-                continue
-            if low > last:
-                break
+    place = 0
+    for first, last in sorted(ranges):
+        while place < len(holes) and holes[place][1] < first:
+            place += 1
+        here = place
+        while here < len(holes) and holes[here][0] <= last:
+            low, high = holes[here]
             if low > first:
                 left.append((first, low - 1))
-            first = high + 1
+            first = max(first, high + 1)
+            here += 1
         if first <= last:
             left.append((first, last))
     return left

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
-Backend = Literal["iptables-nft", "iptables-legacy", "nftables"]
+Backend = Literal["iptables-nft", "iptables-legacy", "nftables", "windows"]
 TableFamily = Literal["ip", "ip6", "inet", "arp", "bridge", "netdev"]
 Hook = Literal["ingress", "prerouting", "input", "forward", "output", "postrouting", "egress"]
 
@@ -30,6 +30,9 @@ MatchField = Literal[
     "tcp_flags",  # "mask/set", lower case, comma separated: fin,syn,rst,ack/syn
     "mark",  # value/mask
     "ct_mark",
+    "ct_original_port",  # the destination port of the connection's first packet, before it was rewritten
+    "ct_original_destination",
+    "ct_direction",  # ORIGINAL, REPLY
     "source_type",  # addrtype or fib: LOCAL, UNICAST, BROADCAST, MULTICAST, ...
     "destination_type",
     "set",  # an ipset: "name src,dst"
@@ -51,6 +54,7 @@ TargetKind = Literal[
     "notrack",
     "dnat",  # argument: address[:port] as written
     "redirect",  # argument: port(s) as written, or empty
+    "netmap",  # argument: the network, of which an address becomes the one of the same place
     "tproxy",
     "snat",  # SNAT, MASQUERADE: no influence on what arrives
     "opaque",  # anything else: it may decide either way

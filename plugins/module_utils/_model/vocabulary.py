@@ -24,5 +24,8 @@ PROTOCOLS: tuple[Protocol, ...] = ("tcp", "udp", "udplite", "sctp", "dccp", "raw
 # By which of a service's possible ways in a path leads (docs: the eight steps).
 Via = Literal["bind", "route_localnet", "redirect", "relay", "router"]
 
+# What shows that a relay leads to a service, the strongest first; `program`: it hands on, and nothing tells where to.
+Shown = Literal["connection", "configuration", "command_line", "program"]
+
 # What one step of the guide says about one service.
 ControlStatus = Literal["pass", "fail", "unknown", "not_applicable", "not_checked"]

@@ -12,7 +12,7 @@ from typing import Callable, Literal, Optional
 
 from .._model.gap import Gap
 from .._model.network import BITS, network_range
-from .._model.ruleset import Backend, Chain, Match, Rule, Table, Target, builtin_base
+from .._model.ruleset import Backend, Chain, Match, Rule, Table, Target, TargetKind, builtin_base
 from .error import ParseError
 from .protocol import protocol_name
 
@@ -566,6 +566,18 @@ def _ct_state(values: tuple[str, ...], negated: bool, text: str) -> Match:
     return Match("ct_state", _among(values[0], _STATES), negated, text)
 
 
+def _original_destination(values: tuple[str, ...], negated: bool, text: str) -> Match:
+    return Match("ct_original_destination", (network_range(values[0]).text,), negated, text)
+
+
+def _original_port(values: tuple[str, ...], negated: bool, text: str) -> Match:
+    return Match("ct_original_port", (_port(values[0]),), negated, text)
+
+
+def _direction(values: tuple[str, ...], negated: bool, text: str) -> Match:
+    return Match("ct_direction", _among(values[0], frozenset(("ORIGINAL", "REPLY"))), negated, text)
+
+
 def _source_type(values: tuple[str, ...], negated: bool, text: str) -> Match:
     return Match("source_type", _among(values[0], _ADDRESS_TYPES), negated, text)
 
@@ -634,6 +646,9 @@ _MATCH_OPTIONS: dict[str, tuple[frozenset[str], int, _Build]] = {
     "--icmpv6-type": (frozenset(("icmp6", "icmpv6")), 1, _icmp_type),
     "--state": (frozenset(("state",)), 1, _ct_state),
     "--ctstate": (frozenset(("conntrack",)), 1, _ct_state),
+    "--ctorigdst": (frozenset(("conntrack",)), 1, _original_destination),
+    "--ctorigdstport": (frozenset(("conntrack",)), 1, _original_port),
+    "--ctdir": (frozenset(("conntrack",)), 1, _direction),
     "--src-type": (frozenset(("addrtype",)), 1, _source_type),
     "--dst-type": (frozenset(("addrtype",)), 1, _destination_type),
     "--src-range": (frozenset(("iprange",)), 1, _source_range),
@@ -658,6 +673,13 @@ _ANYWHERE = frozenset(
 )
 
 
+_REWRITES: dict[str, tuple[str, TargetKind]] = {
+    "DNAT": ("--to-destination", "dnat"),
+    "REDIRECT": ("--to-ports", "redirect"),
+    "NETMAP": ("--to", "netmap"),
+}
+
+
 def _argument(name: str, words: list[str]) -> Target:
     """Read the options of a target that has some."""
     said = " ".join(words)
@@ -675,11 +697,11 @@ def _argument(name: str, words: list[str]) -> Target:
         return Target("opaque", f"{name} {said}")
     if name == "TPROXY":
         return Target("tproxy", f"{values.get('--on-ip', '')}:{values['--on-port']}" if "--on-port" in values else said)
-    option = {"DNAT": "--to-destination", "REDIRECT": "--to-ports", "NETMAP": "--to"}[name]
+    option, kind = _REWRITES[name]
     given = [value for word, value in zip(words, words[1:]) if word == option]
     if len(given) == 1:
-        return Target("redirect" if name == "REDIRECT" else "dnat", given[0])
-    return Target("redirect" if name == "REDIRECT" else "dnat", "" if words in ([], ["--random"]) else said)
+        return Target(kind, given[0])
+    return Target(kind, "" if words in ([], ["--random"]) else said)
 
 
 def _mark_target(option: str, text: str) -> Target:

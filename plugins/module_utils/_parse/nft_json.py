@@ -282,7 +282,12 @@ class _Statements:
             target = _final(kind, body)
             if target is not None:
                 if target.argument[:1] == "{":  # looked up in a map; what is not in it goes on
+                    mapped = self._mapped(kind, body)
+                    if mapped and len(mapped) * len(ways) <= _PARTS:
+                        return [*done, *(_Part(way + one.matches, one.target) for way in ways for one in mapped)]
                     ways = [(*way, _unknown(statement)) for way in ways]
+                if target.kind == "dnat" and isinstance(body, dict) and body.get("family") in ("ip", "ip6"):
+                    ways = [(*way, *self._family(body["family"])) for way in ways]
                 return [*done, *(_Part(way, target) for way in ways)]
             if kind == "vmap":
                 ends, falls = self._verdict_map(body)
@@ -338,6 +343,27 @@ class _Statements:
         if rest and any(part.target.kind not in ("accept", "drop", "return", "goto") for part in parts):
             rest = [_Part((*rest[0].matches, _unknown(body)), rest[0].target)]  # it is for those that no other element matched
         return parts + rest, True
+
+    def _mapped(self, kind: str, body: Any) -> list[_Part]:
+        """Return one rule for each element of the map that says where a packet goes, none where that is something else."""
+        looked_up = [part for part in ("addr", "port") if isinstance(body.get(part), dict) and list(body[part]) == ["map"]]
+        lookup = body[looked_up[0]]["map"] if len(looked_up) == 1 else {}
+        data = lookup.get("data") if isinstance(lookup, dict) else None
+        elements = data.get("set") if isinstance(data, dict) else self.elements.get((self.family, self.table, str(data)[1:]))
+        parts: list[_Part] = []
+        for element in elements if isinstance(elements, list) and len(elements) <= _PARTS else ():
+            if not isinstance(element, list) or len(element) != 2:
+                return []
+            key, value = element
+            pair = value.get("concat") if isinstance(value, dict) else None
+            given = dict(zip(("addr", "port"), pair)) if isinstance(pair, list) and len(pair) == 2 else {looked_up[0]: value}
+            target = _final(kind, {**body, **given})
+            if target is None or target.argument[:1] == "{" or key == "*":
+                return []
+            of_family = self._family(body["family"]) if body.get("family") in ("ip", "ip6") else ()
+            ways = self._match({}, {"op": "==", "left": lookup["key"], "right": {"set": [key]}})
+            parts += [_Part((*of_family, *way), target) for way in ways]
+        return parts
 
     def _match(self, statement: Any, body: Any) -> list[tuple[Match, ...]]:
         """Return the alternatives, of which at most one can hold; each is a list of conditions."""
@@ -413,6 +439,7 @@ class _Statements:
 
     def _condition(self, operator: str, left: Any, right: Any) -> tuple[Match, ...]:
         """Return the matches of one comparison. Raises _Unknown, or what a wrong shape raises."""
+        field: MatchField
         (kind, of), *more = left.items()
         if more:
             raise _Unknown(left)
@@ -422,10 +449,13 @@ class _Statements:
             return (*self._implied({"left": left}), *self._payload(operator, of, right, left))
         if kind == "meta":
             return self._meta(operator, of["key"], right)
+        if kind == "ct" and of.get("dir") == "original" and of["key"] in _ORIGINAL:
+            field, convert = _ORIGINAL[of["key"]]
+            return (self._compared(operator, field, right, convert, f"ct original {of['key']}"),)
         if kind == "ct" and set(of) == {"key"}:
             return self._ct(operator, of["key"], right)
         if kind == "fib" and of["result"] == "type" and of["flags"] in (["daddr"], ["saddr"], "daddr", "saddr"):
-            field: MatchField = "destination_type" if "daddr" in of["flags"] else "source_type"
+            field = "destination_type" if "daddr" in of["flags"] else "source_type"
             return (self._compared(operator, field, right, _word(_TYPES), f"fib {of['flags']} type"),)
         raise _Unknown(left)
 
@@ -518,6 +548,8 @@ class _Statements:
     def _ct(self, operator: str, key: str, right: Any) -> tuple[Match, ...]:
         if key == "mark":
             return (self._compared(operator, "ct_mark", right, _mark(_FULL), "ct mark"),)
+        if key == "direction":
+            return (self._compared(operator, "ct_direction", right, _word(("original", "reply")), "ct direction"),)
         if key not in ("state", "status"):
             raise _Unknown(key)
         words = _word(_STATES if key == "state" else ("dnat", "snat"))
@@ -688,6 +720,14 @@ def _mark(mask: int) -> Callable[[Any], str]:
         return f"{_integer(value):#x}/{mask:#x}"
 
     return convert
+
+
+# What `ct original` may ask. Not `l3proto` and `protocol`, which tell nothing new.
+_ORIGINAL: dict[str, tuple[MatchField, Callable[[Any], str]]] = {
+    "proto-dst": ("ct_original_port", _port),
+    "ip daddr": ("ct_original_destination", _address("ipv4")),
+    "ip6 daddr": ("ct_original_destination", _address("ipv6")),
+}
 
 
 def _word(words: tuple[str, ...], spell: Callable[[str], str] = str.upper) -> Callable[[Any], str]:

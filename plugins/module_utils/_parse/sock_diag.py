@@ -43,7 +43,7 @@ _LISTEN, _CLOSE, _ALL = 1 << 10, 1 << 7, 0xFFF
 
 _REQUEST = struct.Struct("=BBBxI48x")
 # family, state | source and destination port | addresses | interface | uid, inode
-_MESSAGE = struct.Struct("=BB2xHH16s16sI20xII")
+MESSAGE = struct.Struct("=BB2xHH16s16sI20xII")
 _SKV6ONLY, _MARK, _CGROUP_ID, _SOCKOPT = 11, 15, 21, 22
 _TRANSPARENT = 0x20 if sys.byteorder == "little" else 0x04
 
@@ -62,7 +62,7 @@ def parse(payloads: Iterable[bytes], protocol: Protocol) -> list[Socket]:
     sockets = []
     # Per family, because an IPv4 address is padded with zeros: 0.0.0.0 and :: are the same sixteen bytes.
     texts: dict[int, dict[bytes, tuple[str, str]]] = {socket.AF_INET: {}, socket.AF_INET6: {}}
-    unpack, minimum = _MESSAGE.unpack_from, _MESSAGE.size
+    unpack, minimum = MESSAGE.unpack_from, MESSAGE.size
     swap = socket.ntohs
     states = dict(STATES)
     if protocol in CONNECTIONLESS:

@@ -13,9 +13,10 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
+from .picture import picture
 from .record import STATES, VERDICTS, WITHOUT_RESULT
 from .text import count, endpoint, visible
-from .words import listens_on, other_reasons, target, who, who_gets_in
+from .words import listens_on, other_reasons, who_gets_in
 
 HERE = Path(__file__).parent
 ROWS = 5000  # rows on the page, the worst ones; the record has all
@@ -37,8 +38,7 @@ def render_page(record: dict[str, Any]) -> str:
         without_result=WITHOUT_RESULT,
         listens_on=listens_on,
         who_gets_in=who_gets_in,
-        who=who,
-        target=target,
+        picture=picture,
         other_reasons=other_reasons,
         count=count,
         most_paths=_PATHS,

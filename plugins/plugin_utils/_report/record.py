@@ -23,6 +23,8 @@ FAILS_ON: dict[str, tuple[str, ...]] = {
     "exposed": ("exposed",),
     "unknown": ("exposed", "unknown", *WITHOUT_RESULT),
 }
+# What shows that a relay leads to a service.
+SHOWN = ("connection", "configuration", "command_line", "program")
 WORST = 20
 _TEXT_LIMIT = 4096
 _DEPTH_LIMIT = 8
@@ -204,6 +206,7 @@ def _path(row: Any, where: str) -> dict[str, Any]:
         "destinations": _strings(row, "destinations", where),
         "decided_by": [_rule(item, f"{where}.decided_by[{i}]") for i, item in enumerate(_rows(row, "decided_by", where))],
         "text": _string(row, "text", where),
+        "shown": None if row.get("shown") is None else _word(row, "shown", where, SHOWN),
     }
 
 

@@ -58,10 +58,10 @@ def who(path: dict[str, Any]) -> str:
 
 
 def target(service: dict[str, Any], path: dict[str, Any]) -> str:
-    """Return where a path ends, as people write it: redis 10.0.0.5:6379."""
+    """Return where a path ends, as people write it: 10.0.0.5:6379."""
     places = [f"[{address}]" if ":" in address else address for address in path["destinations"]]
     more = f" +{len(places) - 2}" if len(places) > 2 else ""
-    return visible(f"{service['name'][:60]} {', '.join(places[:2])}:{service['port']}{more}", 200)
+    return visible(f"{', '.join(places[:2])}:{service['port']}{more}", 200)
 
 
 def other_reasons(service: dict[str, Any]) -> list[str]:

@@ -22,7 +22,7 @@ from ansible_collections.loopguard.loopback.plugins.plugin_utils._report.page im
 from ansible_collections.loopguard.loopback.plugins.plugin_utils._report.record import build_record
 
 sys.path.insert(0, str(Path(__file__).parents[3] / "unit/plugins/plugin_utils"))
-from answers import HOSTILE, answer, gap, hostile, service
+from answers import HOSTILE, answer, gap, hostile, path, service
 
 NOW = datetime(2026, 11, 22, 21, 30, tzinfo=timezone.utc)
 SWITCHES = [
@@ -193,7 +193,49 @@ def test_the_keyboard_opens_the_evidence(browser: Browser, tmp_path: Path) -> No
     keys = [{"type": "keyDown", "value": "\ue007"}, {"type": "keyUp", "value": "\ue007"}]
     browser.ask("POST", "/actions", actions=[{"type": "key", "id": "keys", "actions": keys}])
     assert browser.run("return document.querySelector('td details').open") is True
-    assert "INPUT policy" in browser.run("return document.querySelector('.way').innerText")
+    assert "INPUT policy" in browser.run("return document.querySelector('svg.way').textContent")
+
+
+RELAYED = path(
+    text="anyone on any interface via nginx (pid 8120) listening on 0.0.0.0:15432, by its configuration /etc/nginx/conf.d/orders-db.conf:12",
+    via="relay", interface="any", shown="configuration",
+)  # fmt: skip
+DOUBTED = path(text="anyone on eth0 (IPv4): `-j DNAT --to 127.0.0.1:5432` sends packets elsewhere", via="redirect", reach="maybe")
+WIDE = path(text="anyone on 網路 (IPv4): policy ACCEPT", interface="網路介面" * 10)
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+@pytest.mark.parametrize("dark", [False, True])
+def test_a_path_is_a_picture(browser: Browser, tmp_path: Path, width: int, dark: bool) -> None:
+    ways = service("orders-db", "exposed", paths=[RELAYED, DOUBTED, WIDE])
+    browser.open(page(tmp_path, {"localhost": answer(ways)}), width, dark)
+    browser.run("document.querySelectorAll('details').forEach(item => { item.open = true; })")
+    # Every word lies inside its picture, and in its own line.
+    boxes = browser.run("""
+      return [...document.querySelectorAll('svg.way')].map(svg => { const all = svg.getBoundingClientRect();
+        const texts = [...svg.querySelectorAll('text')].map(text => text.getBoundingClientRect());
+        return [texts.length, texts.every(box => box.width > 0 && box.left >= all.left && box.right <= all.right && box.bottom <= all.bottom),
+          texts.every((box, i) => i === 0 || box.top >= texts[i - 1].top + 12)]; });
+    """)
+    assert [row[1:] for row in boxes] == [[True, True]] * 3
+    assert min(row[0] for row in boxes) >= 8
+    # A doubt is told by the line, not by its colour alone.
+    dashes = browser.run("return [...document.querySelectorAll('svg.way > path')].map(line => getComputedStyle(line).strokeDasharray)")
+    assert set(dashes[:4]) == {"none"}
+    assert set(dashes[4:8]) == {"2px, 5px"}
+    pictures = {
+        node["name"]["value"]: node["description"]["value"]
+        for node in browser.cdp("Accessibility.getFullAXTree")["nodes"]
+        if node["role"]["value"] in ("image", "img") and not node["ignored"]
+    }
+    assert set(pictures) == {"An open way to orders-db", "A way that is not shown to be closed to orders-db"}
+    browser.run("document.querySelectorAll('svg.way')[2].remove()")
+    told = browser.run("return document.querySelector('svg.way desc').textContent")
+    assert told == (
+        "who: anyone, IPv4. interface: any interface, but loopback. rule: INPUT policy, policy ACCEPT. relay: nginx (pid 8120), "
+        "listening on 0.0.0.0:15432, by its configuration /etc/nginx/conf.d/orders-db.conf:12. "
+        "service: orders-db, 0.0.0.0:6379, [::]:6379"
+    )
 
 
 def test_a_thousand_hosts_open(browser: Browser, tmp_path: Path) -> None:

@@ -330,6 +330,24 @@ def test_two_that_begin_at_the_same_time_do_not_mix(full, kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_a_confirmation_whose_answer_was_lost_can_be_repeated(full, kind):
+    full.module(backend=kind, ruleset=RULESETS[kind], confirm=True, confirm_timeout=60)
+    standing = full.dump()
+    for _attempt in range(2):
+        assert full.module(backend=kind, ruleset=RULESETS[kind], confirm=True, _step="confirm")["confirmed"]
+    assert full.dump() == standing
+    assert full.module(backend=kind, ruleset=RULESETS[kind], _step="outcome")["msg"] == "The new rules stand."
+
+
+def test_rules_that_could_not_be_persisted_stand_and_the_task_says_so(full):
+    full.sh("touch /etc/loopguard")
+    result = full.module(backend="iptables", ruleset=RULES, persist=True)
+    assert result["msg"] == "The rules stand, but not after a reboot: /etc/loopguard: File exists."
+    assert result["changed"]
+    assert "LOOPGUARD" in full.sh("iptables-save")
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_full_disk_is_noticed_before_anything_is_applied(full, kind):
     full.sh(
         "mkdir /run/loopguard; mount -t tmpfs -o size=16k tmpfs /run/loopguard; dd if=/dev/zero of=/run/loopguard/filler 2>/dev/null || :"
@@ -400,6 +418,7 @@ def test_one_family_alone(full):
 
 
 def test_another_name(full):
+    refused(full, "`name` must be a letter", backend="nftables", ruleset=TABLE, name="a b")
     full.module(backend="nftables", ruleset=TABLE)
     full.module(backend="nftables", ruleset=TABLE.replace("loopguard", "mine"), name="MINE")
     assert full.sh("nft list tables inet") == "table inet theirs\ntable inet loopguard\ntable inet mine\n"
@@ -459,7 +478,7 @@ def test_through_ansible_over_a_connection_without_a_reset(full, kind):
     done = full.ansible(arguments)
     assert '"confirmed": true' in done
     assert "pending" not in done
-    assert full.sh("ls /run/loopguard | grep -v made") == "lock\n"
+    assert full.sh("find /run/loopguard -mindepth 2 -printf '%f\\n'") == "confirmed\n"
     assert '"changed": false' in full.ansible(arguments)
 
 

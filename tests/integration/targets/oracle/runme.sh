@@ -2,6 +2,8 @@
 # Copyright (c) 2026 the loopguard.loopback authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-# A slice of the oracle: the judge against the kernel.
+# A slice of the oracle: the judge against the kernel. ORACLE: other options for it.
 set -eux
-exec python ../../../oracle/oracle.py --seconds "${ORACLE_SECONDS:-90}" --seed "${ORACLE_SEED:-1}"
+read -ra options <<<"${ORACLE:---seconds 110}"
+pytest -v -p no:cacheprovider test_read_back.py
+exec python ../../../oracle/oracle.py "${options[@]}"

@@ -23,7 +23,7 @@ def path(family: str = "ipv4", text: str | None = None, **other: Any) -> dict[st
     word = {"ipv4": "IPv4", "ipv6": "IPv6"}[family]
     rule = {"backend": "iptables-nft", "family": "ip", "table": "filter", "chain": "INPUT", "rule": 0, "text": "policy ACCEPT"}
     row = {"family": family, "interface": "eth0", "via": "bind", "reach": "accepted", "sources": ["0.0.0.0/0"], "sources_omitted": 0}
-    row |= {"destinations": ["10.0.0.5"], "decided_by": [rule], "text": text or f"anyone on eth0 ({word}): policy ACCEPT"}
+    row |= {"destinations": ["10.0.0.5"], "decided_by": [rule], "text": text or f"anyone on eth0 ({word}): policy ACCEPT", "shown": None}
     return row | other
 
 

@@ -239,8 +239,11 @@ def test_the_page_has_no_element_and_no_address_from_a_host() -> None:
     Reader().feed(page)
     assert "default-src 'none'; style-src 'sha256-" in page
     assert sum(tag == "script" for tag, name, _value in seen if not name) == 1
-    assert not {tag for tag, _name, _value in seen} & {"img", "iframe", "object", "embed", "link", "base", "svg", "form"}
-    assert [value for _tag, name, value in seen if name in ("href", "src", "action", "style") or name.startswith("on")] == ["#services"]
+    assert not {tag for tag, _name, _value in seen} & {"img", "iframe", "object", "embed", "link", "base", "form"}
+    addresses = [value for _tag, name, value in seen if name in ("href", "src", "action", "style") or name.startswith("on")]
+    symbols = {f"#way-{kind}" for kind in ("who", "interface", "rule", "redirect", "service", "arrow")}
+    assert set(addresses) == {"#services", *symbols}
+    assert sum(tag == "svg" for tag, name, _value in seen if not name) == 1 + 40  # the symbols, and the ways that are shown
     assert not set("\x1b\x07\x00\x9b\u202e\u2066") & set(page)
 
 

@@ -22,7 +22,7 @@ from ansible_collections.loopguard.loopback.plugins.module_utils._model.firewall
 from ansible_collections.loopguard.loopback.plugins.module_utils._model.gap import Gap
 from ansible_collections.loopguard.loopback.plugins.module_utils._model.host import HostNetwork, Interface, Route, host_to_dict
 from ansible_collections.loopguard.loopback.plugins.module_utils._model.listener import Listener
-from ansible_collections.loopguard.loopback.plugins.module_utils._model.relay import Relay
+from ansible_collections.loopguard.loopback.plugins.module_utils._model.relay import Relay, relay_to_dict
 from ansible_collections.loopguard.loopback.plugins.module_utils._model.ruleset import Chain, Rule, Table, Target
 from ansible_collections.loopguard.loopback.plugins.module_utils._model.service import Service
 from ansible_collections.loopguard.loopback.plugins.module_utils._parse.iptables_save import parse
@@ -68,12 +68,25 @@ def ways(found, service=DB):
 MANGLE = '{"mangle":{"key":{"payload":{"field":"dport","protocol":"tcp"}},"value":5432}}'
 REWRITTEN = Table("ip", "n", "nftables", "test", {"r": Chain(
     "r", (Rule(1, (), Target("opaque", MANGLE), "tcp dport set 5432"),), "filter", "prerouting", -300, "accept")})  # fmt: skip
+BRIDGED = {
+    "interfaces": (LO, ETH0, Interface("docker0", 4, "bridge", True, False, None, ("172.17.0.1/16",))),
+    "routes": (Route("ipv4", "172.17.0.0/16", None, "docker0", "main", "unicast"),),
+    "sysctls": {"net/ipv4/conf/eth0/forwarding": 1, "net/ipv4/conf/docker0/forwarding": 0, "net/ipv4/conf/docker0/route_localnet": 0},
+}
 SEALED = [
     ("loopback", evidence(listener("127.0.0.1"))),
     ("both loopbacks", evidence(listener("127.0.0.1"), listener("::1"))),
     ("another address of 127/8", evidence(listener("127.3.2.1"))),
     ("an IPv4-mapped loopback", evidence(listener("::ffff:127.0.0.1"))),
     ("tied to lo", evidence(listener(interface="lo"))),
+    ("a redirect to the port of a relay", evidence(
+        listener("127.0.0.1"), listener(port=15432, process="socat", command="socat TCP-LISTEN:15432,fork TCP:127.0.0.1:5432"),
+        tables=filtered("-A INPUT ! -i lo -j DROP") + filtered("-A PREROUTING -p tcp --dport 80 -j REDIRECT --to-ports 15432", table="nat"))),
+    ("DNAT to loopback with route_localnet", evidence(
+        listener("127.0.0.1"), sysctls={"net/ipv4/conf/eth0/route_localnet": 1},
+        tables=[*filtered(TO_LOOPBACK, table="nat"), *filtered("-A INPUT -d 127.0.0.0/8 -j DROP")])),
+    ("a redirect to the port", evidence(listener(), tables=[
+        *filtered("-A PREROUTING -p tcp --dport 99 -j REDIRECT --to-ports 5432", table="nat"), *filtered(GUIDE)])),
     ("the guide's rules", evidence(listener(), tables=filtered(GUIDE))),
     ("both families", evidence(listener("::"), tables=[*filtered(GUIDE), *filtered(GUIDE, "ip6")])),
     ("V6ONLY leaves IPv4 alone", evidence(listener("::", v6only=True), tables=filtered(GUIDE, "ip6"))),
@@ -119,6 +132,14 @@ EXPOSED = [
     ("a wildcard, and route_localnet", evidence(
         listener(), tables=filtered("-A INPUT ! -d 127.0.0.0/8 -j DROP"), sysctls={"net/ipv4/conf/eth0/route_localnet": 1}),
      {("ipv4", "route_localnet", "accepted")}),
+    ("DNAT to loopback with route_localnet", evidence(
+        listener("127.0.0.1"), sysctls={"net/ipv4/conf/eth0/route_localnet": 1}, tables=filtered(TO_LOOPBACK, table="nat")),
+     {("ipv4", "route_localnet", "accepted"), ("ipv4", "redirect", "accepted")}),
+    ("the port is published by DNAT", evidence(listener(process="docker-proxy"), **BRIDGED, tables=[
+        *filtered("-A PREROUTING -p tcp --dport 5432 -j DNAT --to-destination 172.17.0.2:5432", table="nat"), *filtered(GUIDE)]),
+     {("ipv4", "redirect", "accepted")}),
+    ("published, and nothing listens", evidence(**BRIDGED, tables=filtered(
+        "-A PREROUTING -p tcp --dport 5432 -j DNAT --to-destination 172.17.0.2:5432", table="nat")), {("ipv4", "redirect", "accepted")}),
     ("a relay over a relay", evidence(
         listener("127.0.0.1"), listener("127.0.0.1", port=3000, process="socat", command="socat TCP-LISTEN:3000,bind=127.0.0.1 TCP:127.0.0.1:5432"),
         listener(port=80, process="socat", command="socat TCP-LISTEN:80,fork TCP:127.0.0.1:3000")), {("ipv4", "relay", "accepted")}),
@@ -151,9 +172,6 @@ UNKNOWN = [
         "-A PREROUTING -p tcp --dport 99 -j DNAT --to-destination 10.0.0.5:5432-5433/99", table="nat"), *filtered(GUIDE)])),
     ("a systemd socket that may be a proxy's", evidence(listener("127.0.0.1"), listener(port=5433, process="systemd", pids=(1,)))),
     ("the proxy's own backend", evidence(listener("127.0.0.1", process="nginx"), listener(port=80, process="nginx"))),
-    ("a redirect to the port of a relay", evidence(
-        listener("127.0.0.1"), listener(port=15432, process="socat", command="socat TCP-LISTEN:15432,fork TCP:127.0.0.1:5432"),
-        tables=filtered("-A INPUT ! -i lo -j DROP") + filtered("-A PREROUTING -p tcp --dport 80 -j REDIRECT --to-ports 15432", table="nat"))),
     ("sockets unread", evidence(listener("127.0.0.1"), listener_gaps=[Gap("tcp", "denied", "")])),
     ("processes hidden", evidence(listener("127.0.0.1"), listener_gaps=[Gap("processes", "denied", "")])),
     ("nothing seen, sockets unread", evidence(listener_gaps=[Gap("tcp", "denied", "")])),
@@ -162,15 +180,6 @@ UNKNOWN = [
     ("tc beside a drop", evidence(listener(), tables=filtered(GUIDE), interfaces=(LO, ETH0._replace(tc=True)))),
     ("sk_lookup", evidence(listener("127.0.0.1"), sk_lookup=1)),
     ("route_localnet unread", evidence(listener("127.0.0.1"), sysctls={"net/ipv4/conf/eth0/route_localnet": None})),
-    ("DNAT to loopback with route_localnet", evidence(
-        listener("127.0.0.1"), sysctls={"net/ipv4/conf/eth0/route_localnet": 1},
-        tables=[*filtered(TO_LOOPBACK, table="nat"), *filtered("-A INPUT -d 127.0.0.0/8 -j DROP")])),
-    ("a redirect to the port", evidence(listener(), tables=[
-        *filtered("-A PREROUTING -p tcp --dport 99 -j REDIRECT --to-ports 5432", table="nat"), *filtered(GUIDE)])),
-    ("the port is published by DNAT", evidence(listener(process="docker-proxy"), tables=[
-        *filtered("-A PREROUTING -p tcp --dport 5432 -j DNAT --to-destination 172.17.0.2:5432", table="nat"), *filtered(GUIDE)])),
-    ("published, and nothing listens", evidence(tables=filtered(
-        "-A PREROUTING -p tcp --dport 5432 -j DNAT --to-destination 172.17.0.2:5432", table="nat"))),
     ("TPROXY to a transparent socket", evidence(listener("127.0.0.1", transparent=True), tables=filtered(
         "-A PREROUTING -p tcp --dport 99 -j TPROXY --on-port 5432 --on-ip 127.0.0.1 --tproxy-mark 0x1/0x1", table="mangle"))),
     ("nginx, whose configuration is not read", evidence(listener("127.0.0.1"), listener(port=80, process="nginx"))),
@@ -220,7 +229,7 @@ def test_an_ipv4_compatible_address_is_ipv6():
 )
 def test_a_record_that_leaves_something_out_is_unknown(asked, gap):
     listeners = {
-        "loopguard_listeners": [listener_to_dict(listener("127.0.0.1"))], "loopguard_listeners_gaps": [], "loopguard_relays": [],
+        "loopguard_listeners": [listener_to_dict(listener("127.0.0.1"))], "loopguard_listeners_gaps": [], "loopguard_relays": [], "loopguard_connections": [],
         "loopguard_listeners_namespace": "1", "loopguard_listeners_asked": asked,
     }  # fmt: skip
     whole = evidence()
@@ -302,7 +311,7 @@ def test_recorded_evidence_is_judged_alike():
     found = evidence(listener(), tables=filtered("-A INPUT -s 10.0.0.0/8 -j ACCEPT\n-A INPUT -j DROP"), relays=[Relay(9, "frpc", "frpc")])
     listeners = {
         "loopguard_listeners": [listener_to_dict(row) for row in found.listeners], "loopguard_listeners_gaps": [],
-        "loopguard_relays": [relay._asdict() for relay in found.relays], "loopguard_listeners_namespace": "1",
+        "loopguard_relays": [relay_to_dict(relay) for relay in found.relays], "loopguard_connections": [], "loopguard_listeners_namespace": "1",
         "loopguard_listeners_asked": {"protocols": ["tcp", "udp", "udplite", "sctp", "dccp"], "processes": True},
     }  # fmt: skip
     firewall = {**firewall_to_dict(found.firewall), "host": host_to_dict(found.host)}

@@ -49,7 +49,10 @@ def answer(found, protocol="tcp", port=5432, interface="eth0", source="192.0.2.1
         (["-A INPUT -p udp -j ACCEPT", "-A INPUT -p icmp -j ACCEPT", "-A INPUT -j DROP"], ("dropped", [])),
         (["-A INPUT -p tcp --dport 5000:6000 -j REJECT"], ("dropped", [])),
         (["-A INPUT -p tcp -m multiport ! --dports 22,80 -j DROP"], ("dropped", [])),
-        (["-A INPUT -p tcp --sport 53 -j DROP"], ("maybe", [("INPUT", 1), ("INPUT", 0)])),
+        (["-A INPUT -p tcp --sport 53 -j DROP"], ("accepted", [("INPUT", 0)])),  # the sender takes another port
+        (["-A INPUT -p tcp --sport 53 -j ACCEPT", "-A INPUT -j DROP"], ("accepted", [("INPUT", 1)])),  # or this one
+        (["-A INPUT -p tcp --sport 1024:65535 -j DROP", "-A INPUT -p tcp --sport 0:1023 -j DROP"], ("dropped", [])),
+        (["-A INPUT -p tcp --sport 1024: -m limit --limit 1/sec -j ACCEPT", "-A INPUT -j DROP"], ("maybe", [("INPUT", 1), ("INPUT", 2)])),
         (["-A INPUT -i eth+ -j DROP"], ("dropped", [])),
         (["-A INPUT -i wlan+ -j DROP"], ("accepted", [("INPUT", 0)])),
         (["-A INPUT -d 10.0.0.6/32 -j DROP"], ("accepted", [("INPUT", 0)])),
@@ -129,7 +132,7 @@ def test_a_mark_is_what_an_earlier_rule_sets():
     ("rules", "expected"),
     [
         (["-A OUTPUT -p tcp --sport 5432 -j DROP"], "dropped"),
-        (["-A OUTPUT -p tcp --dport 5432 -j DROP"], "maybe"),  # the other end may use this port
+        (["-A OUTPUT -p tcp --dport 5432 -j DROP"], "accepted"),  # the other end takes another port
         (["-A OUTPUT -d 192.0.2.0/24 -j DROP"], "dropped"),
         (["-A OUTPUT -d 198.51.100.0/24 -j DROP"], "accepted"),
         (["-A OUTPUT -s 10.0.0.6 -j DROP"], "accepted"),

@@ -63,7 +63,7 @@ def test_what_of_the_captured_dumps_is_unknown_is_what_cannot_be_evaluated():
                     unknown |= {match.text for match in entry.matches if match.field == "unknown"}
                     opaque |= {entry.target.argument} if entry.target.kind == "opaque" else set()
     assert {text.split()[1] for text in unknown if text.startswith("-m")} == {
-        "addrtype", "conntrack", "hashlimit", "hl", "length", "limit", "mac", "pkttype", "recent", "rt", "set",
+        "addrtype", "hashlimit", "hl", "length", "limit", "mac", "pkttype", "recent", "rt", "set",
     }  # fmt: skip
     assert [text for text in unknown if not text.startswith("-m")] == ["-s 10.0.1.0/255.0.255.0"]
     assert opaque == {

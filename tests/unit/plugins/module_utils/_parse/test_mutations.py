@@ -373,3 +373,38 @@ def test_what_firewalld_and_the_kernel_list_in_any_text(text):
     cgroup = processes.cgroup_path(text)
     processes.unit_of(cgroup)
     processes.container_of(cgroup)
+
+
+ANY_TEXT = st.one_of(
+    st.text(max_size=200),
+    st.binary(max_size=200).map(lambda data: data.decode("utf-8", "surrogateescape")),
+    st.lists(
+        st.sampled_from([*WORDS, *ODD, "\n", " ", "*filter\n", "COMMIT\n", "-A INPUT ", "add s ", "create s hash:ip\n"]), max_size=40
+    ).map("".join),
+)
+TEXT_READERS = [
+    *(parse for parse, _text in READERS),
+    lambda text: iptables_save.parse(text, "dump", "iptables-legacy", "ip6"),
+    lambda text: ipset_save.parse(text, "ipset save"),
+    lambda text: nft_json.parse(text, "nft", nft_json.texts(text)),
+]
+
+
+@pytest.mark.parametrize("parse", TEXT_READERS)
+@settings(max_examples=100, deadline=None)
+@given(text=ANY_TEXT)
+def test_any_text_is_read_or_an_error_that_names_a_line(parse, text):
+    try:
+        parse(text)
+    except ParseError as error:
+        assert 0 < error.line <= len(text.splitlines()) + 1
+
+
+@pytest.mark.parametrize(("kind", "read"), BINARY_READERS)
+@settings(max_examples=100, deadline=None)
+@given(payload=st.binary(max_size=120))
+def test_any_bytes_are_read_or_an_oserror(kind, read, payload):
+    try:
+        read([payload])
+    except OSError as error:
+        assert error.errno

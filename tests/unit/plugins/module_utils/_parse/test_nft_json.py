@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 
 import pytest
-from ansible_collections.loopguard.loopback.plugins.module_utils._model.ruleset import table_from_dict, table_to_dict
+from ansible_collections.loopguard.loopback.plugins.module_utils._model.ruleset import Target, table_from_dict, table_to_dict
 from ansible_collections.loopguard.loopback.plugins.module_utils._parse import iptables_save, nft_json
 from ansible_collections.loopguard.loopback.plugins.module_utils._parse.error import ParseError
 from hypothesis import given, settings
@@ -159,7 +159,12 @@ def test_nat(everything):
         ("redirect", ""),
     ]
     looked_up = chains["n"].rules[4]
-    assert [match.field for match in looked_up.matches] == ["unknown"]
+    assert looked_up.target == Target("dnat", "1.2.3.4")
+    assert [(match.field, match.values) for match in looked_up.matches] == [
+        ("family", ("ipv4",)),
+        ("protocol", ("tcp",)),
+        ("destination_port", ("84",)),
+    ]
     assert [rule.target.kind for rule in chains["p"].rules] == ["snat", "snat"]
 
 

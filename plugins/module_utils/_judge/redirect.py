@@ -1,0 +1,407 @@
+# Copyright (c) 2026 the loopguard.loopback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where packets go that rules rewrite: to another port or address of this machine, or on to a container or a neighbour."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby, permutations
+from typing import TYPE_CHECKING, NamedTuple
+
+from .._model.network import BITS, network_range, spell
+from .approach import families_of, is_loopback, is_special, unmapped
+from .condition import Packet, Stage, bounds, holds
+from .path import Path
+from .reach import REWRITING, passing, standing, union
+from .senders import settled
+from .walk import Decision
+
+if TYPE_CHECKING:
+    from typing import Callable
+
+    from .._model.firewall import Firewall
+    from .._model.host import HostNetwork, Interface
+    from .._model.listener import Listener
+    from .._model.ruleset import Hook, Rule, Table, Target
+    from .._model.vocabulary import Family, Reach
+    from .approach import Approach
+    from .condition import Phase
+    from .reach import Part, Side
+    from .walk import Walk
+
+    # Takes a packet after PREROUTING; returns it with `cast` and `leaving` as routing sets them, and whether that is sure,
+    # or None when it is dropped. Where it leaves is None only when that is not sure.
+    Route = Callable[[Packet], "tuple[Packet, bool] | None"]
+
+_DESTINATION = re.compile(
+    r"(?:\[?(?P<low>[0-9a-fA-F:.]*?)(?:-(?P<high>[0-9a-fA-F:.]+))?\]?)?(?::(?P<first>\d{1,5})(?:-(?P<last>\d{1,5}))?)?"
+)
+_MOST = 16  # addresses and ports that one rule may choose from
+_FAMILIES: tuple[Family, ...] = ("ipv4", "ipv6")
+_MOST_PROBES, _FEW = 2048, 8  # ports, destinations and interfaces that are tried for one socket
+_NAT = Stage("new", "prerouting", -100, whole=True)
+_ELSEWHERE = {"ipv4": (0x7F000001, 0x01000001), "ipv6": (0x0200 << 112 | 1, 0x20010DB8 << 96 | 1)}  # in no network of this machine
+
+
+class End(NamedTuple):
+    """Where the first packet of a connection ends. packet: as it arrives; `leaving` is "" where it stays on this machine."""
+
+    packet: Packet
+    parts: tuple[Part, ...]
+
+
+def choices(target: Target, destination: int | None, port: int, family: Family | None = None) -> list[tuple[int | None, int]]:
+    """Return the addresses and ports that a rule sends a packet to; nothing when that is not known, or of another family.
+
+    An address is None where it is one of the interface's own (redirect), or depends on a destination that is not given.
+    """
+    if target.kind not in REWRITING:
+        return []
+    try:
+        if target.kind == "netmap":
+            network = network_range(target.argument)
+            return (
+                []
+                if family not in (network.family, None)
+                else [(None if destination is None else network.first | destination & (network.last - network.first), port)]
+            )
+        argument = target.argument if target.kind == "dnat" or not target.argument else f":{target.argument}"
+        found = _DESTINATION.fullmatch(argument if argument.count(":") < 2 or "[" in argument else f"[{argument}]")
+        if not found:
+            return []
+        first = int(found["first"] or port)
+        ports = range(first, int(found["last"] or first) + 1)
+        if found["low"]:
+            low = network_range(found["low"])
+            if family not in (low.family, None):
+                return []
+            addresses: Sequence[int | None] = range(low.first, network_range(found["high"] or found["low"]).last + 1)
+        else:
+            addresses = [destination if target.kind == "dnat" else None]
+    except ValueError:
+        return []
+    if not 0 < len(ports) * len(addresses) <= _MOST or not 0 < ports[0] <= ports[-1] < 65536:
+        return []
+    return [(address, number) for address in addresses for number in ports]
+
+
+def rewriting(tables: Iterable[Table]) -> list[tuple[Table, str, Rule]]:
+    """Return the rules that rewrite what comes from outside, in a way that can be told."""
+    return [
+        (table, chain.name, rule)
+        for table in tables
+        for chain in table.chains.values()
+        if chain.hook in (None, "prerouting")
+        for rule in chain.rules
+        if choices(rule.target, 0, 1)
+    ]
+
+
+def ends(side: Side, packet: Packet, route: Route) -> list[End]:
+    """Follow a packet from outside to every end that it may have, each with its sources."""
+    walks, packets, may_drop = _early(side, packet)
+    groups: dict[tuple[object, ...], dict[Packet, int]] = {}
+    for passed, mask in packets.items():
+        groups.setdefault((passed.destination, passed.port, passed.origin), {})[passed] = mask
+    found = []
+    for key, group in groups.items():
+        routed = route(next(iter(group)))
+        if routed is None:
+            continue
+        sent, sure = routed
+        doubt = may_drop
+        for other, rest in groups.items():
+            doubt |= union(rest) if other != key or not sure else 0
+        late = {passed._replace(cast=sent.cast, leaving=sent.leaving): mask for passed, mask in group.items()}
+        found.append(End(sent, tuple(_onwards(side, packet, sent, late, doubt, walks))))
+    return found
+
+
+def _early(side: Side, packet: Packet) -> tuple[list[Walk], dict[Packet, int], int]:
+    """Send a packet through PREROUTING. Nat chains of one priority are asked in an order that no dump tells: in every one."""
+    packets, may_drop = {packet: side.segments.everything}, 0
+    walks: list[Walk] = []
+
+    def early() -> list[Walk]:
+        return side.walks("new", ("ingress", "prerouting"), packet.interface)
+
+    for (nat, *_place), tied in groupby(
+        enumerate(early()), key=lambda pair: (pair[1].chain.type == "nat", pair[1].stage.hook, standing(pair[1]))
+    ):
+        places = [place for place, _walk in tied]
+        orders = list(permutations(places))[:6] if nat else [tuple(places)]
+        results = []
+        for order in orders:
+            every = early()
+            chosen = [every[place] for place in order]
+            passed, dropped = passing(packets, chosen)
+            results.append(passed)
+            may_drop |= dropped
+            walks += chosen
+        packets = results[0]
+        for other in results[1:]:
+            for one in packets.keys() | other.keys():
+                may_drop |= packets.get(one, 0) ^ other.get(one, 0)
+            packets = {one: packets.get(one, 0) | other.get(one, 0) for one in packets.keys() | other.keys()}
+    return walks, packets, may_drop
+
+
+def _onwards(side: Side, came: Packet, sent: Packet, packets: dict[Packet, int], may_drop: int, walks: list[Walk]) -> list[Part]:
+    """Follow the packet behind routing, the answer to it, and what comes after that."""
+    forwarded = sent.leaving != ""
+    late: tuple[Hook, ...] = ("forward", "postrouting", "egress") if forwarded else ("input",)
+    new = side.walks("new", late, sent.leaving, forwarded)
+    passed, dropped = passing(packets, new)
+    masked = any(hit.entries and hit.entries[0].rule.target.kind == "snat" for walk in new for hit in walk.hits)
+
+    def send(start: dict[Packet, int], phase: Phase) -> tuple[dict[Packet, int], int, list[Walk]]:
+        first, last = (sent.leaving, came.interface) if phase == "reply" else (came.interface, sent.leaving)
+        early: tuple[Hook, ...] = ("ingress", "prerouting")
+        if phase == "reply" and not forwarded:
+            way = side.walks(phase, ("output", "postrouting", "egress"), last)
+        else:
+            way = side.walks(phase, early, first, forwarded) + side.walks(phase, late, last, forwarded)
+        may_stop, left = 0, start
+        for walk in way:
+            if _as_sent(walk):
+                walk.run({_before(packet): mask for packet, mask in left.items()})
+                left = {_after(packet, sent): mask for packet, mask in walk.passed.items()}
+            else:
+                walk.run(left)
+                left = walk.passed
+            # To an answer whose other end was rewritten as well, PREROUTING sees an address of this machine.
+            if masked and phase == "reply" and walk.stage.hook in early and any(hit.kind != "accept" for hit in walk.hits):
+                left, may_stop = start, may_stop | union(start)
+            may_stop |= walk.may_drop
+        return left, may_stop, way
+
+    return side.answered(sent, passed, may_drop | dropped, walks + new, send)
+
+
+def _as_sent(walk: Walk) -> bool:
+    """Say whether a base chain sees the connection's packets with the address that they were sent to."""
+    hook, place = walk.stage.hook, standing(walk)[0]
+    if walk.stage.phase == "reply":
+        return hook == "egress" or (hook == "postrouting" and place >= 100)
+    return hook == "ingress" or (hook == "prerouting" and place < -100)
+
+
+def _before(packet: Packet) -> Packet:
+    if packet.origin is None:
+        return packet
+    destination, port, cast = packet.origin
+    return packet._replace(destination=destination, port=port, cast=cast)
+
+
+def _after(packet: Packet, sent: Packet) -> Packet:
+    return packet._replace(destination=sent.destination, port=sent.port, cast=sent.cast)
+
+
+class Redirects:
+    """The rules of a host that rewrite, and the ways that they open to its sockets and to what lies behind it."""
+
+    def __init__(self, host: HostNetwork, firewall: Firewall, approach: Approach) -> None:
+        self._approach = approach
+        self._rules = rewriting(firewall.tables)
+        self._routes = [(network_range(route.destination), route) for route in host.routes if route.table in ("main", "default", "local")]
+        self._routes.sort(key=lambda pair: pair[0].first - pair[0].last)  # the longest prefix first
+        self._policed = {family for family in BITS if any(rule.family == family for rule in host.rules)}
+        self._unrouted = any(gap.subject in ("routes", "rtnetlink") for gap in host.gaps)
+        self._forwarding6 = host.sysctls.get("net/ipv6/conf/all/forwarding", 0)
+        self._ends: dict[Packet, list[End]] = {}
+        self._bounds = _port_bounds(firewall.tables)
+
+    def ends(self, packet: Packet) -> list[End]:
+        found = self._ends.get(packet)
+        if found is None:
+            side = self._approach.filter.side(packet.family)
+
+            def ask(port: int | None) -> dict[Packet, Sequence[Part]]:
+                start = packet._replace(sport=port, mark=None if self._approach.filter.marked else packet.mark)
+                return {end.packet._replace(sport=None): end.parts for end in ends(side, start, self.route)}
+
+            answers: Mapping[Packet, Sequence[Part]] = ask(None)
+            if any(part.reach == "maybe" for parts in answers.values() for part in parts):
+                answers = settled(answers, side.senders(), ask)
+            found = self._ends[packet] = [End(sent, tuple(parts)) for sent, parts in answers.items()]
+        return found
+
+    def route(self, packet: Packet) -> tuple[Packet, bool] | None:
+        """Decide as the kernel does whether a packet is for this machine, or where it leaves (fib_lookup, ip6_route_input)."""
+        destination, family = packet.destination, packet.family
+        if destination is not None and is_loopback(family, destination):
+            localnet = self._approach.sysctl(packet.interface, "route_localnet") if family == "ipv4" else 0
+            return (packet._replace(cast="LOCAL"), localnet is not None) if localnet != 0 else None
+        if destination is None or (packet.origin is None and packet.cast != "FOREIGN"):
+            return packet._replace(cast="LOCAL" if packet.origin else packet.cast), True
+        if self._approach.is_own(spell(family, destination)):
+            return packet._replace(cast="LOCAL"), True
+        forwarding = self._approach.sysctl(packet.interface, "forwarding", both=False) if family == "ipv4" else self._forwarding6
+        if forwarding == 0:
+            return None
+        covering = [
+            (network, way) for network, way in self._routes if network.family == family and network.first <= destination <= network.last
+        ]
+        longest = [way for network, way in covering if network.last - network.first == covering[0][0].last - covering[0][0].first]
+        if family in self._policed or self._unrouted or (covering and len({(way.interface, way.type) for way in longest}) > 1):
+            return packet._replace(cast="FOREIGN", leaving=None), False
+        if not longest or longest[0].type in ("blackhole", "unreachable", "prohibit"):
+            return None
+        if longest[0].type == "local":
+            return packet._replace(cast="LOCAL"), True
+        if longest[0].interface is None:
+            return packet._replace(cast="FOREIGN", leaving=None), False
+        return packet._replace(cast="FOREIGN", leaving=longest[0].interface), forwarding is not None
+
+    def into(self, row: Listener, allow: Sequence[str]) -> list[Path]:
+        """Return the ways over a rewriting rule to a socket."""
+        paths = []
+        for family in families_of(row):
+            wanted = self._ports(family, row)
+            interfaces = [interface for interface in self._approach.interfaces if self._approach.hears(row, interface)] if wanted else []
+            destinations = self._destinations(family, row) if interfaces else []
+            if len(wanted) * len(destinations) * len(interfaces) > _MOST_PROBES:
+                paths += self._untold(family, row)
+                wanted, destinations = wanted[:_FEW], destinations[:_FEW]
+            for interface in interfaces:
+                for cast, destination in destinations:
+                    for port in wanted:
+                        packet = Packet(family, row.protocol, destination, port, interface.name, cast)
+                        for end in self.ends(packet):
+                            if end.packet.origin and end.packet.leaving == "" and end.packet.port == row.port:
+                                paths += self._paths(packet, end, self._meets(end.packet, row), allow)
+        return paths
+
+    def onwards(self, protocol: str, port: int, allow: Sequence[str], rows: Sequence[Listener]) -> list[Path]:
+        """Return the ways of packets for a port of this machine that rules send on: to another socket, a container, a machine."""
+        paths = []
+        for family in _FAMILIES:
+            if not any(self._may_concern(table, rule, family, protocol) for table, _chain, rule in self._rules):
+                continue
+            for interface in self._approach.interfaces:
+                for cast, destination in self._destinations(family):
+                    packet = Packet(family, protocol, destination, port, interface.name, cast)
+                    for end in self.ends(packet) if cast != "FOREIGN" else ():
+                        if end.packet.origin:
+                            paths += self._paths(packet, end, self._answered(end.packet, interface, rows), allow)
+        return paths
+
+    def _paths(self, packet: Packet, end: End, meets: Reach, allow: Sequence[str]) -> list[Path]:
+        target = end.packet
+        if target.destination is None or (target.leaving == "" and not is_loopback(target.family, target.destination)):
+            there = f"port {target.port} of this machine"
+        else:
+            address = spell(target.family, target.destination)
+            there = f"{f'[{address}]' if ':' in address else address}:{target.port}"
+        text = f"port {packet.port}, which is sent on to {there}"
+        paths = []
+        for part in end.parts:
+            sources = self._approach.strangers(packet, part, allow)
+            if sources and meets != "dropped":
+                answer: Reach = "maybe" if meets == "maybe" else self._approach.doubted(packet.interface, part.reach)
+                names = () if packet.cast == "FOREIGN" else (spell(packet.family, packet.destination or 0),)
+                paths.append(Path(packet.family, packet.interface, "redirect", answer, sources, names, part.decided_by, text))
+        return paths
+
+    def _untold(self, family: Family, row: Listener) -> list[Path]:
+        """Return a way that may be open for each rule that leads to a socket, perhaps, where there are too many ways to try."""
+        everyone = ((0, (1 << BITS[family]) - 1),)
+        return [
+            Path(family, "any", "redirect", "maybe", everyone, (), (decision_of(table, chain, rule),), "")
+            for table, chain, rule in self._rules
+            if self._leads(table, rule, family, row)
+        ]
+
+    def _answered(self, packet: Packet, interface: Interface, rows: Sequence[Listener]) -> Reach:
+        """Say whether somebody takes the packet. Of another machine, or a container, that is not asked."""
+        if packet.leaving != "":
+            return "accepted"
+        here = [row for row in rows if (row.protocol, row.port) == packet[1:4:2] and packet.family in families_of(row)]
+        answers = {self._meets(packet, row) for row in here if self._approach.hears(row, interface)}
+        return "accepted" if "accepted" in answers else "maybe" if "maybe" in answers else "dropped"
+
+    def _meets(self, packet: Packet, row: Listener) -> Reach:
+        """Say whether the socket takes a packet for its port on this machine."""
+        if row.scope == "wildcard":
+            return "accepted"
+        address = unmapped(row.address)
+        if packet.destination is None:  # one of the interface's addresses
+            here = {
+                own.partition("/")[0] for entry in self._approach.interfaces if entry.name == packet.interface for own in entry.addresses
+            }
+            return "maybe" if address in here else "dropped"
+        return "accepted" if network_range(address).first == packet.destination else "dropped"
+
+    def _may_concern(self, table: Table, rule: Rule, family: Family, protocol: str) -> bool:
+        if table.family not in ("inet", "ip" if family == "ipv4" else "ip6"):
+            return False
+        probe = Packet(family, protocol, None, 0, "")
+        asked = [match for match in rule.matches if match.field in ("protocol", "family", "in_interface")]
+        return all(holds(match, probe, _NAT) is not False for match in asked)
+
+    def _leads(self, table: Table, rule: Rule, family: Family, row: Listener) -> bool:
+        """Say whether a rule may send packets to the socket's port on this machine."""
+        return self._may_concern(table, rule, family, row.protocol) and any(
+            port == row.port and (address is None or is_loopback(family, address) or self._approach.is_own(spell(family, address)))
+            for address, port in choices(rule.target, None, row.port, family)
+        )
+
+    def _ports(self, family: Family, row: Listener) -> list[int]:
+        """Return one of each kind of port that rules may turn into the socket's, as far as rules tell ports apart."""
+        found: set[int] = set()
+        for table, _chain, rule in self._rules:
+            if not self._leads(table, rule, family, row):
+                continue
+            other = row.port ^ 1
+            if choices(rule.target, None, other)[0][1] == other:
+                found.add(row.port)  # the rule keeps the port
+                continue
+            named = [match for match in rule.matches if match.field == "destination_port" and not match.negated]
+            for value in named[0].values if named else ("1:65535",):
+                low, high = bounds(value)
+                found.update(bound for bound in (low, *self._bounds) if low <= bound <= high)
+        return sorted(found)
+
+    def _destinations(self, family: Family, row: Listener | None = None) -> list[tuple[str, int]]:
+        """Return one address of each kind that rules tell apart: of this machine, loopback (IPv4), and foreign ones."""
+        found = [(group.cast, group.addresses[0]) for group in self._approach.own_destinations(family)]
+        others = {*self._approach.one_of_each(family, 0, (1 << BITS[family]) - 1), *_ELSEWHERE[family]}
+        if row and row.scope != "wildcard":
+            others |= self._mapped(family, network_range(unmapped(row.address)).first, [*others, *(address for _cast, address in found)])
+        for address in sorted(others):
+            if self._approach.is_own(spell(family, address)) and not is_loopback(family, address):
+                continue
+            if family == "ipv4" and is_loopback(family, address):
+                found.append(("LOCAL", address))
+            elif not is_special(family, address):
+                found.append(("FOREIGN", address))
+        return found
+
+    def _mapped(self, family: Family, address: int, destinations: Iterable[int]) -> set[int]:
+        """Return the destinations that a NETMAP turns into an address."""
+        found = set()
+        for _table, _chain, rule in self._rules:
+            if rule.target.kind == "netmap" and (network := network_range(rule.target.argument)).family == family:
+                rest = network.last - network.first
+                if network.first <= address <= network.last:
+                    found |= {destination & ~rest | address & rest for destination in destinations}
+        return found
+
+
+def decision_of(table: Table, chain: str, rule: Rule) -> Decision:
+    return Decision(table.backend, table.family, table.name, chain, rule.number, rule.text, rule.handle)
+
+
+def _port_bounds(tables: Iterable[Table]) -> list[int]:
+    """Return every port at which some rule begins, or ends, to hold."""
+    found: set[int] = set()
+    for table in tables:
+        for chain in table.chains.values():
+            for rule in chain.rules:
+                for match in rule.matches:
+                    if match.field in ("destination_port", "any_port", "ct_original_port"):
+                        for low, high in map(bounds, match.values):
+                            found.update((low, high + 1))
+    return sorted(found - {65536})
