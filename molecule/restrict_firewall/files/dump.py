@@ -42,7 +42,7 @@ def files():
 def others(text):
     """Leave out lines and chains that speak of loopguard, and the marked block of ufw."""
     text = re.sub(r"# BEGIN loopguard.*# END loopguard[^\n]*\n", "", text, flags=re.DOTALL)
-    text = re.sub(r"\n?\tchain \S*loopguard\S* {\n.*?\n\t}\n", "", text, flags=re.DOTALL)
+    text = re.sub(r"\n?\tchain \S*loopguard\S* {\n(?:\t\t.*\n)*\t}\n", "", text)
     return "".join(line for line in text.splitlines(keepends=True) if "loopguard" not in line.lower())
 
 
