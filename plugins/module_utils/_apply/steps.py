@@ -17,7 +17,7 @@ from .._parse.error import ParseError
 from . import deadman, iptables_text
 from .boot import Boot, possible
 from .connection import cut_by, of_this_session
-from .error import ApplyError
+from .error import ApplyError, Busy
 from .sides import FAMILIES, sides
 
 if TYPE_CHECKING:
@@ -52,8 +52,11 @@ def apply(run: Runner, asked: Asked) -> dict[str, Any]:
         raise ApplyError("`persist` takes systemd, which this host does not have. Nothing was applied.")
     if asked.check:
         return _apply(run, asked)
-    with deadman.locked(asked.seconds):
-        return _apply(run, asked)
+    try:
+        with deadman.locked(asked.seconds):
+            return _apply(run, asked)
+    except Busy as error:
+        raise ApplyError(f"{error}. Nothing was applied.") from error
 
 
 def _apply(run: Runner, asked: Asked) -> dict[str, Any]:
@@ -113,8 +116,7 @@ def _diff(changes: Sequence[tuple[Iptables | Nftables, Change]], boot: Boot) -> 
 def _verify(run: Runner, this: deadman.Run, changes: Sequence[tuple[Iptables | Nftables, Change]]) -> None:
     """Raise ApplyError unless the rules were applied, and the kernel holds what was foreseen."""
     refused = this.read("refused")
-    if os.path.exists(this.path("refused")) and this.state == "armed":
-        this.remove()
+    if os.path.exists(this.path("refused")) and this.call_off():
         raise ApplyError(f"{refused.strip()}. Nothing was applied.")
     if os.path.exists(this.path("applied")):
         surprises = [side.title for side, change in changes if side.standing(change) != change.after]

@@ -321,6 +321,31 @@ def test_one_run_at_a_time(full, kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_when_somebody_ends_the_process_there_is_still_a_way_back(full, kind):
+    before = full.dump()
+    full.module(backend=kind, ruleset=RULESETS[kind], confirm=True, confirm_timeout=600, run="first")
+    full.sh("kill -9 $(cat /run/loopguard/first/pid)")
+    second = full.module(backend=kind, ruleset=OTHERS[kind], confirm_timeout=0, run="second")
+    assert "the run first was never confirmed, and its process is gone" in second["msg"]
+    assert "Nothing was applied." in second["msg"]
+    full.sh("sh /run/loopguard/first/undo")
+    assert full.dump() == before
+    assert full.module(backend=kind, ruleset=OTHERS[kind], confirm_timeout=0, run="third")["changed"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_rules_that_cannot_be_put_back_are_told_and_nobody_changes_more(full, kind):
+    full.module(backend=kind, ruleset=RULESETS[kind], confirm=True, confirm_timeout=600, run="first")
+    full.sh("cd /run/loopguard/first; for file in *.undo *.full; do echo nonsense >$file; done")
+    result = full.module(backend=kind, ruleset=RULESETS[kind], step="outcome", run="first")
+    assert "NOT restored: " in result["msg"]
+    assert result["state"] == "failed"
+    assert result["changed"]
+    second = full.module(backend=kind, ruleset=OTHERS[kind], confirm_timeout=0, run="second")
+    assert "the run first could not put the former rules back. See /run/loopguard/first/log" in second["msg"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_two_that_begin_at_the_same_time_do_not_mix(full, kind):
     both = [full.start(backend=kind, ruleset=rules[kind], confirm_timeout=60, run=name) for name, rules in (("a", RULESETS), ("b", OTHERS))]
     results = [json.loads(one.communicate()[0]) for one in both]

@@ -81,7 +81,7 @@ def test_the_rule_that_drops_is_named_on_request():
         (tables("-A OUTPUT -p tcp --sport 5432 -j DROP"), ("OUTPUT", 1)),
     ):
         assert [part.decided_by for part in Filter(found, {}).reach(packet)] == [()]
-        (part,) = Filter(found, {}).reach(packet, drops=True)
+        (part,) = Filter(found, {}, drops=True).reach(packet)
         assert part.reach == "dropped"
         assert (part.decided_by[-1].chain, part.decided_by[-1].rule) == named
 
