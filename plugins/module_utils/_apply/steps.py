@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from .._collect.command import Runner
     from .sides import Change, Iptables, Nftables
 
+_UNASKED = 120  # seconds that this module has for its own confirmation
+
 
 class Asked(NamedTuple):
     """The options of the module. token: of this run. folder: for temporary files."""
@@ -89,7 +91,8 @@ def _apply(run: Runner, asked: Asked) -> dict[str, Any]:
         return result
     if any(side.standing(change) != change.before for side, change in different):
         raise ApplyError("Something else changed the packet filter at the same time; run this again. Nothing was applied.")
-    this = deadman.start(run, asked.token, different, asked.seconds, {"connection": str(connection and connection.peer_port)})
+    seconds = asked.seconds if asked.confirm else _UNASKED
+    this = deadman.start(run, asked.token, different, seconds, {"connection": str(connection and connection.peer_port)})
     _verify(run, this, different)
     if asked.confirm:
         return {**result, "pending": asked.seconds}
