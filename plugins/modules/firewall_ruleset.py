@@ -59,6 +59,7 @@ options:
   name:
     description:
       - What belongs to this ruleset is called so. The table of nftables has the name in lower case.
+      - A letter, then up to 22 letters, digits, C(-) or C(_).
     type: str
     default: LOOPGUARD
   confirm:

@@ -48,8 +48,8 @@ def apply(run: Runner, asked: Asked) -> dict[str, Any]:
     """Apply the ruleset. `pending` in the result: seconds until the former rules come back unless somebody confirms."""
     if os.geteuid() != 0:
         raise ApplyError("Only root can change the packet filter: use `become: true`. Nothing was applied.")
-    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,22}", asked.name):
-        raise ApplyError(f"`name` must be a letter and up to 22 letters, digits or underscores, not {asked.name!r}. Nothing was applied.")
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{0,22}", asked.name):
+        raise ApplyError(f"`name` must be a letter and up to 22 letters, digits, `-` or `_`, not {asked.name!r}. Nothing was applied.")
     if asked.persist and asked.present and not possible():
         raise ApplyError("`persist` takes systemd, which this host does not have. Nothing was applied.")
     if asked.check:

@@ -443,9 +443,9 @@ def test_one_family_alone(full):
 def test_another_name(full):
     refused(full, "`name` must be a letter", backend="nftables", ruleset=TABLE, name="a b")
     full.module(backend="nftables", ruleset=TABLE)
-    full.module(backend="nftables", ruleset=TABLE.replace("loopguard", "mine"), name="MINE")
-    assert full.sh("nft list tables inet") == "table inet theirs\ntable inet loopguard\ntable inet mine\n"
-    full.module(backend="nftables", state="absent", name="MINE")
+    full.module(backend="nftables", ruleset=TABLE.replace("loopguard", "mine-too"), name="MINE-too")
+    assert full.sh("nft list tables inet") == "table inet theirs\ntable inet loopguard\ntable inet mine-too\n"
+    full.module(backend="nftables", state="absent", name="MINE-too")
     assert full.sh("nft list tables inet") == "table inet theirs\ntable inet loopguard\n"
 
 
