@@ -23,7 +23,7 @@ class ActionModule(ActionBase):
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         super().run(tmp, task_vars)
         self._vars = task_vars
-        self._internal = {"_token": secrets.token_hex(8), "_remote": self._connection.transport != "local"}
+        self._run = {"id": secrets.token_hex(8), "remote": self._connection.transport != "local"}
         self._low_level_execute_command(":")  # an unreachable host is one, and not a host that locked us out
         try:
             result = self._step("apply")
@@ -84,7 +84,7 @@ class ActionModule(ActionBase):
             time.sleep(1)
 
     def _step(self, step: str) -> dict[str, Any]:
-        arguments = {**self._task.args, **self._internal, "_step": step}
+        arguments = {**self._task.args, "run": {**self._run, "step": step}}
         result: dict[str, Any] = self._execute_module(module_args=arguments, task_vars=self._vars)
         return result
 

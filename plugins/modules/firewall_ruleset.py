@@ -78,6 +78,24 @@ options:
       - The unit is written once the rules are confirmed. With V(false), one that an earlier run wrote is removed.
     type: bool
     default: false
+  run:
+    description: What the action plugin tells the module of the run that it belongs to. Not for playbooks.
+    type: dict
+    default: {}
+    suboptions:
+      step:
+        description: What to do.
+        type: str
+        choices: [apply, confirm, outcome]
+        default: apply
+      id:
+        description: The name of the run.
+        type: str
+        default: unnamed
+      remote:
+        description: Whether the confirmation has to come over another connection.
+        type: bool
+        default: false
 attributes:
   check_mode:
     support: full
@@ -196,10 +214,16 @@ def main() -> None:
             "confirm": {"type": "bool", "default": True},
             "confirm_timeout": {"type": "int", "default": 20},
             "persist": {"type": "bool", "default": False},
-            # from the action plugin
-            "_step": {"type": "str", "choices": sorted(STEPS), "default": "apply"},
-            "_token": {"type": "str", "default": "unnamed"},
-            "_remote": {"type": "bool", "default": False},
+            "run": {
+                "type": "dict",
+                "default": {},
+                "apply_defaults": True,
+                "options": {
+                    "step": {"type": "str", "choices": ["apply", "confirm", "outcome"], "default": "apply"},
+                    "id": {"type": "str", "default": "unnamed"},
+                    "remote": {"type": "bool", "default": False},
+                },
+            },
         },
         required_if=[("state", "present", ["ruleset"])],
         supports_check_mode=True,
@@ -215,12 +239,12 @@ def main() -> None:
         options["confirm_timeout"],
         options["persist"],
         module.check_mode,
-        options["_token"],
-        options["_remote"],
+        options["run"]["id"],
+        options["run"]["remote"],
         module.tmpdir,
     )
     try:
-        result = STEPS[options["_step"]](runner(module, SECONDS), asked)
+        result = STEPS[options["run"]["step"]](runner(module, SECONDS), asked)
     except ApplyError as error:
         module.fail_json(msg=str(error), **{"state": "gone", **error.result})
     module.exit_json(**result)

@@ -40,10 +40,11 @@ def files():
 
 
 def others(text):
-    """Leave out lines and chains that speak of loopguard, and the marked block of ufw."""
+    """Leave out lines and chains that speak of loopguard, the marked block of ufw, and the table that was made for it."""
     text = re.sub(r"# BEGIN loopguard.*# END loopguard[^\n]*\n", "", text, flags=re.DOTALL)
-    text = re.sub(r"\n?\tchain \S*loopguard\S* {\n.*?\n\t}\n", "", text, flags=re.DOTALL)
-    return "".join(line for line in text.splitlines(keepends=True) if "loopguard" not in line.lower())
+    text = re.sub(r"\n?\tchain \S*loopguard\S* {\n(?:\t\t.*\n)*\t}\n", "", text)
+    text = "".join(line for line in text.splitlines(keepends=True) if "loopguard" not in line.lower())
+    return re.sub(r"\*raw\n(:\S+ ACCEPT\n)+COMMIT\n", "", text)
 
 
 for title, text in sorted([*tables(), *files()]):

@@ -41,7 +41,7 @@ def of_this_session(read: Read = read_text) -> Connection | None:
     sudo takes the variable away, but not from the processes above it.
     """
     pid = str(os.getpid())
-    while pid not in ("0", "1"):
+    while pid != "0":
         try:
             found = [entry[15:] for entry in read(f"/proc/{pid}/environ").split("\0") if entry.startswith("SSH_CONNECTION=")]
             pid = read(f"/proc/{pid}/stat").rpartition(")")[2].split()[1]

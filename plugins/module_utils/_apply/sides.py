@@ -103,7 +103,7 @@ class Iptables(NamedTuple):
     def kernel_chains(self) -> set[iptables_text.Key]:
         """Return what there is in the kernel: iptables-nft-save also shows built-in chains that there are not."""
         answer = dump(nfnetlink.NETLINK_NETFILTER, nfnetlink.NFT_MSG_GETCHAIN, nfnetlink.of_family(self.family))
-        return {(table, chain) for table, chain in nfnetlink.chains(answer)}
+        return nfnetlink.chains(answer)
 
     def present(self) -> str:
         """Return what iptables-save prints, with counters. Where legacy iptables has no table, none is made by looking."""

@@ -15,9 +15,10 @@ from .._model.evidence import Evidence
 from .._model.firewall import Firewall
 from .._model.host import HostNetwork
 from .._model.listener import Listener
+from .._model.network import network_range, subtract
 from .._model.service import Service
 from .._model.vocabulary import ControlStatus
-from .approach import Approach
+from .approach import Approach, allowed
 from .path import merged
 
 
@@ -58,9 +59,10 @@ class FirewallJudge:
             return "not_applicable", (f"waived: {service.controls['firewall'] or 'no reason was given'}",)
         allow = (*service.allow, *self._keep)
         paths = merged(self._approach.paths(_everywhere(service), allow), len(self._approach.interfaces))
-        open_ways = [path.text for path in paths if path.reach == "accepted"]
-        doubts = [path.text for path in paths if path.reach != "accepted"]
-        doubts += [str(path["text"]) for path in exposure["paths"] if path["via"] == "redirect"] if exposure else []
+        ways = [(str(path.reach), path.text) for path in paths]
+        ways += [(str(path["reach"]), str(path["text"])) for path in exposure["paths"] if self._redirects(path)] if exposure else []
+        open_ways = list(dict.fromkeys(text for reach, text in ways if reach == "accepted"))
+        doubts = list(dict.fromkeys(text for reach, text in ways if reach != "accepted"))
         doubts += [f"{gap.subject}: {gap.text}" for gap in self._gaps]
         if open_ways:
             return "fail", ("the firewall lets in " + ", and ".join(open_ways), *doubts)
@@ -68,6 +70,15 @@ class FirewallJudge:
             return "unknown", tuple(doubts)
         but = ", ".join(["this machine", *allow])
         return "pass", (f"the firewall closes it to everyone but {but}, over IPv4 and IPv6",)
+
+    def _redirects(self, path: Mapping[str, Any]) -> bool:
+        """Say whether a path is a redirect for more than the sources that every service keeps."""
+        if path["via"] != "redirect":
+            return False
+        if path["sources_omitted"]:
+            return True
+        sources = sorted(network_range(source)[1:3] for source in path["sources"])
+        return bool(subtract(sources, allowed(self._keep, path["family"])))
 
 
 def _everywhere(service: Service) -> Listener:

@@ -111,7 +111,8 @@ mkdir -p /etc/systemd/system; ip link set lo up; echo ready; exec sleep infinity
         return done.stdout
 
     def start(self, *prefix, **options):
-        arguments = {"_ansible_check_mode": options.pop("check", False), "_token": "t", "confirm": False, **options}
+        run = {"id": options.pop("run", "t"), "step": options.pop("step", "apply")}
+        arguments = {"_ansible_check_mode": options.pop("check", False), "run": run, "confirm": False, **options}
         command = [*self._enter, *prefix, sys.executable, "-c", MODULE, json.dumps(arguments)]
         return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
@@ -306,24 +307,22 @@ def test_without_a_confirmation_everything_is_as_it_was(host, kind, others):
 @pytest.mark.parametrize("kind", KINDS)
 def test_one_run_at_a_time(full, kind):
     before = full.dump()
-    assert "pending" in full.module(backend=kind, ruleset=RULESETS[kind], confirm=True, confirm_timeout=4, _token="first")
+    assert "pending" in full.module(backend=kind, ruleset=RULESETS[kind], confirm=True, confirm_timeout=4, run="first")
     standing = full.dump()
-    second = full.module(backend=kind, ruleset=OTHERS[kind], confirm_timeout=0, _token="second")
+    second = full.module(backend=kind, ruleset=OTHERS[kind], confirm_timeout=0, run="second")
     assert "another run (first) waits for its confirmation" in second["msg"]
     assert full.dump() == standing
-    third = full.module(backend=kind, ruleset=OTHERS[kind], confirm_timeout=60, _token="third")
+    third = full.module(backend=kind, ruleset=OTHERS[kind], confirm_timeout=60, run="third")
     assert third["changed"], "it has waited"
     assert "6379" not in full.dump()
-    assert full.module(backend=kind, ruleset=RULESETS[kind], _step="confirm", _token="first")["msg"] == "it came too late"
+    assert full.module(backend=kind, ruleset=RULESETS[kind], step="confirm", run="first")["msg"] == "it came too late"
     full.module(backend=kind, state="absent")
     assert full.dump() == before
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_two_that_begin_at_the_same_time_do_not_mix(full, kind):
-    both = [
-        full.start(backend=kind, ruleset=rules[kind], confirm_timeout=60, _token=name) for name, rules in (("a", RULESETS), ("b", OTHERS))
-    ]
+    both = [full.start(backend=kind, ruleset=rules[kind], confirm_timeout=60, run=name) for name, rules in (("a", RULESETS), ("b", OTHERS))]
     results = [json.loads(one.communicate()[0]) for one in both]
     assert [result["changed"] for result in results] == [True, True]
     assert ("6379" in full.dump()) != ("5432" in full.dump())
@@ -334,9 +333,9 @@ def test_a_confirmation_whose_answer_was_lost_can_be_repeated(full, kind):
     full.module(backend=kind, ruleset=RULESETS[kind], confirm=True, confirm_timeout=60)
     standing = full.dump()
     for _attempt in range(2):
-        assert full.module(backend=kind, ruleset=RULESETS[kind], confirm=True, _step="confirm")["confirmed"]
+        assert full.module(backend=kind, ruleset=RULESETS[kind], confirm=True, step="confirm")["confirmed"]
     assert full.dump() == standing
-    assert full.module(backend=kind, ruleset=RULESETS[kind], _step="outcome")["msg"] == "The new rules stand."
+    assert full.module(backend=kind, ruleset=RULESETS[kind], step="outcome")["msg"] == "The new rules stand."
 
 
 def test_rules_that_could_not_be_persisted_stand_and_the_task_says_so(full):

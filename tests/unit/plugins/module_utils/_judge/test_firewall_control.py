@@ -75,9 +75,23 @@ def test_what_was_not_read_is_unknown():
     assert (found.status, found.evidence) == ("unknown", ("nft: Operation not permitted",))
 
 
-def test_a_redirect_is_unknown():
-    exposure = {"kind": None, "paths": [{"via": "redirect", "text": "anyone: DNAT"}, {"via": "relay", "text": "another step"}]}
-    assert judged(CLOSED, CLOSED6, FOR_OFFICE, exposure).evidence == ("anyone: DNAT",)
+def test_a_redirect_counts_where_it_leads_here():
+    redirect = {
+        "via": "redirect",
+        "reach": "maybe",
+        "text": "anyone: DNAT",
+        "family": "ipv4",
+        "sources": ["192.0.2.0/31"],
+        "sources_omitted": 0,
+    }
+    exposure = {"kind": None, "paths": [redirect, redirect, {"via": "relay", "reach": "accepted", "text": "another step"}]}
+    found = judged(CLOSED, CLOSED6, FOR_OFFICE, exposure)
+    assert (found.status, found.evidence) == ("unknown", ("anyone: DNAT",))
+    redirect["reach"] = "accepted"
+    assert judged(CLOSED, CLOSED6, FOR_OFFICE, exposure).status == "fail"
+    assert judged(CLOSED, CLOSED6, FOR_OFFICE, exposure, keep=("192.0.2.0/30",)).status == "pass"
+    redirect["sources_omitted"] = 1
+    assert judged(CLOSED, CLOSED6, FOR_OFFICE, exposure, keep=("192.0.2.0/30",)).status == "fail"
 
 
 def test_a_waiver_and_a_discovered_service():
