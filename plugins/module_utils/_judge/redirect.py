@@ -175,6 +175,8 @@ def _onwards(side: Side, came: Packet, sent: Packet, packets: dict[Packet, int],
             if masked and phase == "reply" and walk.stage.hook in early and any(hit.kind != "accept" for hit in walk.hits):
                 left, may_stop = start, may_stop | union(start)
             may_stop |= walk.may_drop
+        if phase == "reply" and forwarded and (sent.origin or masked):  # an answer that is not tracked is not translated back
+            may_stop |= union({packet: mask for packet, mask in left.items() if packet.tracked is not True})
         return left, may_stop, way
 
     later = sent._replace(mark=came.mark, tracked=came.tracked)  # what rules made of the first packet is not passed on

@@ -201,3 +201,40 @@ def test_seed_200331(reject, v4, v6):
         probe = (family, "eth1", client, "tcp", server, 11211)
         assert agrees(rulesets, {}, probe, ("server", server, 11211)) is opened
         assert agrees(rulesets, {}, probe, None) is not opened
+
+
+def test_seed_400612():
+    """redirect nft: the judge said back 10.77.9.9 8080 accepted; an answer that is not tracked is not translated back."""
+    rulesets = {
+        ("nft", "ip"): """\
+*raw
+:PREROUTING ACCEPT [0:0]
+-A PREROUTING -m iprange ! --src-range 10.77.2.3-10.77.2.150 -m length --length 0:100 -j CT --notrack
+COMMIT
+*nat
+:PREROUTING ACCEPT [0:0]
+-A PREROUTING -p tcp -m tcp --dport 5432 -j DNAT --to-destination 10.77.9.9:8080
+COMMIT
+""",
+    }
+    probe = ("ipv4", "eth1", "10.77.2.3", "tcp", "10.77.2.1", 5432)
+    assert agrees(rulesets, {"ipv4/ip_forward": 1}, probe, None)
+    assert agrees(rulesets, {"ipv4/ip_forward": 1}, probe, ("back", "10.77.9.9", 8080)), "its raw sockets may take the answer"
+
+
+def test_seed_404746():
+    """redirect nft: the judge said back 10.77.9.2 8080 accepted; what back sends is new to connection tracking, and redirected."""
+    rulesets = {
+        ("nft", "ip"): """\
+*raw
+:PREROUTING ACCEPT [0:0]
+-A PREROUTING ! -s 10.77.2.3/32 -i eth1 -j CT --notrack
+COMMIT
+*nat
+:PREROUTING ACCEPT [0:0]
+-A PREROUTING -p tcp -j DNAT --to-destination 127.0.0.9:8080
+COMMIT
+""",
+    }
+    probe = ("ipv4", "eth1", "10.77.2.2", "tcp", "10.77.9.2", 8080)
+    assert agrees(rulesets, {"ipv4/ip_forward": 1}, probe, None)
