@@ -16,6 +16,7 @@ import difflib
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -149,7 +150,7 @@ class Host:
             "link set eth0 up",
         ):
             run("ip", "-n", self.name, *command.split())
-        daemon = f"exec /usr/sbin/sshd -D -E {self.folder}/sshd.log -f {config}"
+        daemon = f"exec {shutil.which('sshd')} -D -E {self.folder}/sshd.log -f {config}"
         boot = f"mount -t tmpfs tmpfs /root; mount -t tmpfs tmpfs /run; mkdir /run/sshd /run/loopguard; {daemon}"
         argv = ["ip", "netns", "exec", self.name, "unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c", boot]
         self._outer = subprocess.Popen(argv)
