@@ -23,7 +23,7 @@ class ActionModule(ActionBase):
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         super().run(tmp, task_vars)
         self._vars = task_vars
-        self._internal = {"_token": secrets.token_hex(8), "_remote": self._connection.transport != "local"}
+        self._run = {"id": secrets.token_hex(8), "remote": self._connection.transport != "local"}
         self._low_level_execute_command(":")  # an unreachable host is one, and not a host that locked us out
         try:
             result = self._step("apply")
@@ -31,7 +31,7 @@ class ActionModule(ActionBase):
             return self._taken_back(f"The connection was lost while the rules were applied ({error}).")
         seconds = result.pop("pending", None)
         if seconds is None:
-            return result
+            return self._checked(result)
         answer, why = self._confirm(seconds)
         if answer is None:
             return self._taken_back(f"Rules applied, but no new connection could be made within {seconds} s ({why}).")
@@ -40,6 +40,15 @@ class ActionModule(ActionBase):
         if answer.get("failed"):
             return self._taken_back(f"Rules applied, but not confirmed within {seconds} s: {answer['msg']}.")
         return {**result, **answer, "changed": True}
+
+    def _checked(self, result: dict[str, Any]) -> dict[str, Any]:
+        """Return a result after which nothing waits. A module that was killed may have left something that does."""
+        if not result.get("failed") or "state" in result:
+            return result
+        answer = self._step("outcome")
+        if answer.get("state", "gone") == "gone":
+            return result
+        return {**answer, "failed": True, "msg": f"The module failed ({result.get('msg', '')}). {answer['msg']}"}
 
     def _confirm(self, seconds: int) -> tuple[dict[str, Any] | None, str]:
         """Return what the target said to the confirmation, or None and why it could not be asked."""
@@ -75,7 +84,7 @@ class ActionModule(ActionBase):
             time.sleep(1)
 
     def _step(self, step: str) -> dict[str, Any]:
-        arguments = {**self._task.args, **self._internal, "_step": step}
+        arguments = {**self._task.args, "run": {**self._run, "step": step}}
         result: dict[str, Any] = self._execute_module(module_args=arguments, task_vars=self._vars)
         return result
 

@@ -59,6 +59,7 @@ options:
   name:
     description:
       - What belongs to this ruleset is called so. The table of nftables has the name in lower case.
+      - A letter, then up to 22 letters, digits, C(-) or C(_).
     type: str
     default: LOOPGUARD
   confirm:
@@ -78,6 +79,24 @@ options:
       - The unit is written once the rules are confirmed. With V(false), one that an earlier run wrote is removed.
     type: bool
     default: false
+  run:
+    description: What the action plugin tells the module of the run that it belongs to. Not for playbooks.
+    type: dict
+    default: {}
+    suboptions:
+      step:
+        description: What to do.
+        type: str
+        choices: [apply, confirm, outcome]
+        default: apply
+      id:
+        description: The name of the run.
+        type: str
+        default: unnamed
+      remote:
+        description: Whether the confirmation has to come over another connection.
+        type: bool
+        default: false
 attributes:
   check_mode:
     support: full
@@ -94,7 +113,7 @@ attributes:
       - The action plugin makes the new connection. It works with every connection plugin, with C(become), and without C(async).
 notes:
   - Takes root on the target. Beside the tools of the backend it uses C(unshare), and C(systemd-run) or C(setsid).
-  - What is needed to go back lies in C(/run/loopguard) until the run is over; C(sh undo) in its folder puts the former rules back by hand.
+  - What is needed to go back lies in C(/run/loopguard) until the next run; C(sh undo) in its folder puts the former rules back by hand.
 seealso:
   - module: loopguard.loopback.firewall_facts
   - module: community.general.iptables_state
@@ -169,8 +188,10 @@ restored:
   choices: [ipv4, ipv6, nftables]
   sample: [ipv4, ipv6]
 state:
-  description: What became of the run. V(failed) or V(undoing) when the former rules could not be put back; RV(ignore:msg) says where they are.
-  returned: when applied rules were taken back
+  description:
+    - What became of the run. V(gone) when nothing was applied; V(failed) or V(undoing) when the former rules could not be put back, and
+      RV(ignore:msg) says where they are.
+  returned: failure
   type: str
   choices: [armed, confirmed, undoing, restored, failed, gone]
 """
@@ -194,10 +215,16 @@ def main() -> None:
             "confirm": {"type": "bool", "default": True},
             "confirm_timeout": {"type": "int", "default": 20},
             "persist": {"type": "bool", "default": False},
-            # from the action plugin
-            "_step": {"type": "str", "choices": sorted(STEPS), "default": "apply"},
-            "_token": {"type": "str", "default": "unnamed"},
-            "_remote": {"type": "bool", "default": False},
+            "run": {
+                "type": "dict",
+                "default": {},
+                "apply_defaults": True,
+                "options": {
+                    "step": {"type": "str", "choices": ["apply", "confirm", "outcome"], "default": "apply"},
+                    "id": {"type": "str", "default": "unnamed"},
+                    "remote": {"type": "bool", "default": False},
+                },
+            },
         },
         required_if=[("state", "present", ["ruleset"])],
         supports_check_mode=True,
@@ -213,14 +240,14 @@ def main() -> None:
         options["confirm_timeout"],
         options["persist"],
         module.check_mode,
-        options["_token"],
-        options["_remote"],
+        options["run"]["id"],
+        options["run"]["remote"],
         module.tmpdir,
     )
     try:
-        result = STEPS[options["_step"]](runner(module, SECONDS), asked)
+        result = STEPS[options["run"]["step"]](runner(module, SECONDS), asked)
     except ApplyError as error:
-        module.fail_json(msg=str(error), **error.result)
+        module.fail_json(msg=str(error), **{"state": "gone", **error.result})
     module.exit_json(**result)
 
 

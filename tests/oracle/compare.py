@@ -277,7 +277,7 @@ def _joined(ranges):
 def explained(true: list[kernel.Decider], named: list[tuple], reach: str, translating: Collection[tuple]) -> str:
     """Say what is wrong with the rules that the judge names, or nothing.
 
-    true: the verdict of each base chain that the packet met. A policy that accepts is named where nothing else is to be named.
+    true: the verdict of each base chain that the packet met. A policy that accepts is named where no rule may decide.
     """
     true = [decider for decider in true if decider[:4] not in translating]
     if reach == "dropped" and named and named[-1][:3] not in {decider[:3] for decider in true}:
@@ -285,7 +285,10 @@ def explained(true: list[kernel.Decider], named: list[tuple], reach: str, transl
     deciding = {decider[:5] for decider in true if decider.drops or (decider.rule and reach != "dropped")}
     if deciding - set(named):
         return f"{min(deciding - set(named))} decides and is not named"
-    filtering = {rule for rule in named if rule[:4] not in translating}
-    if deciding or reach == "maybe" or not true or len(filtering) < len(named):
-        return "another rule is named" if reach == "accepted" and len(filtering) == len(deciding) and deciding != filtering else ""
-    return "" if {decider[:5] for decider in true} & filtering else "a policy decides, and is not named"
+    filtering = {rule for rule in named if rule[:4] not in translating and rule[1] != "netdev"}  # no trace begins so early
+    if deciding and reach == "accepted" and len(filtering) == len(deciding) and deciding != filtering:
+        return "another rule is named"
+    policies = not any(rule[4] for rule in named)
+    if true and not deciding and policies and not {decider[:5] for decider in true} & filtering:
+        return "a policy decides, and is not named"
+    return ""

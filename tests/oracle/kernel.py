@@ -69,7 +69,8 @@ def load(rulesets: Rulesets) -> Firewall:
             lines = rulesets.get((backend, family), [])
             if lines or (backend == "legacy" and family in _left):
                 run(command(backend, family, "restore"), stdin=complete(lines))
-                (_left.add if lines and backend == "legacy" else _left.discard)(family)
+            if backend == "legacy":
+                (_left.add if lines else _left.discard)(family)
     native = rulesets.get(("native", "inet"))
     if native:
         run("nft", "-f", "-", stdin="\n".join(native) + "\n")

@@ -33,6 +33,7 @@ class Redirects(_Destinations, Iptables):
     """nat PREROUTING for both protocols, FORWARD and INPUT."""
 
     tcp_ports, udp_ports = (80, 5432, 8080), (53, 8053)
+    others = 0.6  # marks and notrack before the rewriting
 
     def ruleset(self):
         pick = self.random

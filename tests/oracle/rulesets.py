@@ -58,6 +58,7 @@ class Iptables:
     """For iptables-restore, of one family."""
 
     tcp_ports, udp_ports = TCP_PORTS, UDP_PORTS
+    others = 0.3  # how often there is another table
 
     def __init__(self, seed, family):
         self.random = random.Random(f"{seed} {family}")
@@ -89,7 +90,7 @@ class Iptables:
 
     def other_table(self):
         pick = self.random
-        if pick.random() > 0.3:
+        if pick.random() > self.others:
             return []
         table = pick.choice(["raw", "mangle", "security"])
         hook = {"raw": "PREROUTING", "mangle": pick.choice(["PREROUTING", "INPUT", "OUTPUT"]), "security": "INPUT"}[table]

@@ -24,7 +24,8 @@ _UNITS = "/etc/systemd/system"
 _FILES = "/etc/loopguard"
 _SIDES = ("ipv4", "ipv6", "nftables")
 
-# After whatever else loads rules at boot, some of which flush everything, and before the network is up.
+# After whatever else loads rules at boot, some of which flush everything, and before the network is up. Not wanted by
+# sysinit.target: some of those come after it.
 _UNIT = """\
 # Written by loopguard.loopback.firewall_ruleset.
 [Unit]
@@ -42,7 +43,7 @@ RemainAfterExit=yes
 ExecStart=/bin/sh {script}
 
 [Install]
-WantedBy=sysinit.target
+WantedBy=multi-user.target
 """
 _SCRIPT = """\
 #!/bin/sh
@@ -64,7 +65,7 @@ class Boot:
     def __init__(self, name: str, sides: Sequence[Iptables | Nftables], ruleset: str) -> None:
         self.unit = f"{name.lower()}-firewall.service"
         stem = os.path.join(_FILES, self.unit[: -len(".service")])
-        self._link = os.path.join(_UNITS, "sysinit.target.wants", self.unit)
+        self._link = os.path.join(_UNITS, "multi-user.target.wants", self.unit)
         self._all = [os.path.join(_UNITS, self.unit), stem, *(f"{stem}.{side}" for side in _SIDES)]
         self._files: dict[str, str] = {}
         steps = []
@@ -136,7 +137,7 @@ class Boot:
 def _read(path: str) -> str | None:
     try:
         return read_text(path)
-    except FileNotFoundError:
+    except OSError:  # as good as none: it is about to be written
         return None
 
 

@@ -41,7 +41,7 @@ def of_this_session(read: Read = read_text) -> Connection | None:
     sudo takes the variable away, but not from the processes above it.
     """
     pid = str(os.getpid())
-    while pid not in ("0", "1"):
+    while pid != "0":
         try:
             found = [entry[15:] for entry in read(f"/proc/{pid}/environ").split("\0") if entry.startswith("SSH_CONNECTION=")]
             pid = read(f"/proc/{pid}/stat").rpartition(")")[2].split()[1]
@@ -66,10 +66,11 @@ def cut_by(run: Runner, connection: Connection, changes: Sequence[tuple[Iptables
     packet = Packet(here.family, "tcp", here.first, connection.port, interface)
     for part in Filter(tables, firewall.ipsets, drops=True).reach(packet):
         if part.reach == "dropped" and any(first <= peer.first <= last for first, last in part.sources):
-            last = part.decided_by[-1] if part.decided_by else None
-            if last is None:
+            if not part.decided_by:
                 return "the new rules"
-            return f"{last.chain} rule {last.rule} `{last.text}`" if last.rule else f"{last.chain} {last.text}"
+            last = part.decided_by[-1]
+            rule = f"rule {last.rule} `{last.text}`" if last.rule else last.text
+            return f"{last.table} {last.chain} {rule}"
     return ""
 
 

@@ -6,6 +6,8 @@
 Each run has a folder below /run/loopguard, named after its token, with everything in it that is needed to go back and no
 Python: `sh undo` in that folder is all. One name in it is the state; who renames it decides, and nobody else:
 
+    ready -> armed                  by the process, before it applies anything
+    ready -> restored               by whoever comes and finds that the process never began
     armed -> confirmed              by the second connection
     armed -> undoing -> restored    by the process itself, or by whoever runs `undo`
                      -> failed      when a tool refused; `log` has what it said
@@ -29,7 +31,7 @@ from .._collect.command import succeeded
 from .._collect.files import read_text
 from .._model.gap import Gap
 from . import iptables_text
-from .error import ApplyError
+from .error import ApplyError, Busy
 
 if TYPE_CHECKING:
     from typing import IO
@@ -38,8 +40,8 @@ if TYPE_CHECKING:
     from .sides import Change, Iptables, Nftables
 
 ROOT = "/run/loopguard"
-STATES = ("armed", "confirmed", "undoing", "restored", "failed")
-State = Literal["armed", "confirmed", "undoing", "restored", "failed", "gone"]
+STATES = ("ready", "armed", "confirmed", "undoing", "restored", "failed")
+State = Literal["ready", "armed", "confirmed", "undoing", "restored", "failed", "gone"]
 _PATIENCE = 120.0  # for the tools, which may be slow with long rulesets
 
 _PROCESS = """#!/bin/sh
@@ -51,6 +53,7 @@ exec >>log 2>&1 </dev/null
 trap '' HUP
 [ "$(readlink /proc/self/ns/net)" = "{namespace}" ] || {{ echo "this is another network namespace" >refused; exit 1; }}
 echo $$ >pid
+mv ready armed 2>/dev/null || exit
 if {apply}; then
   : >applied
 else
@@ -120,11 +123,19 @@ class Run(NamedTuple):
         with suppress(OSError):  # asked before, or gone
             _put(self.path("now"), "")
         until = time.monotonic() + _PATIENCE
-        while self.state in ("armed", "undoing") and time.monotonic() < until:
+        while not self.call_off() and self.state in ("armed", "undoing") and time.monotonic() < until:
             if self.state == "armed" and not self.alive():
                 succeeded(run, ["sh", self.path("undo")])
             time.sleep(0.1)
         return self.state
+
+    def call_off(self) -> bool:
+        """Keep the process from beginning. False: it has begun."""
+        try:
+            os.rename(self.path("ready"), self.path("restored"))
+        except FileNotFoundError:
+            return False
+        return True
 
     def alive(self) -> bool:
         pid = self.read("pid").strip()
@@ -160,7 +171,7 @@ class locked:
                 os.makedirs(ROOT, 0o700, exist_ok=True)
                 self._file: IO[str] = open(os.path.join(ROOT, "lock"), "w", encoding="utf-8")  # held until it is closed
             except OSError as error:
-                raise ApplyError(f"{error.filename}: {error.strerror}. Nothing was applied.") from error
+                raise Busy(f"{error.filename}: {error.strerror}") from error
             try:
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 pending = _pending(self._token)
@@ -170,7 +181,7 @@ class locked:
                 return
             self._file.close()
             if time.monotonic() >= until:
-                raise ApplyError(f"{pending}; waited {self._seconds:g} s for it")
+                raise Busy(f"{pending}; waited {self._seconds:g} s for it")
             time.sleep(0.2)
 
     def __exit__(self, *_exception: object) -> None:
@@ -183,17 +194,17 @@ def _pending(own: str) -> str:
         run = run_of(token)
         if token == own or not os.path.isdir(run.folder):
             continue
-        if run.state not in ("armed", "undoing"):
+        if run.call_off() or run.state in ("confirmed", "restored", "gone"):
             run.remove()
+        elif run.state == "failed":
+            return f"the run {token} could not put the former rules back. See {run.folder}/log, mend it, and remove {run.folder}"
         elif run.alive():
             return f"another run ({token}) waits for its confirmation"
-        elif run.read("pid"):
+        else:
             return (
                 f"the run {token} was never confirmed, and its process is gone. Put the former rules back with `sh {run.folder}/undo`, "
                 f"or remove {run.folder} to keep the new ones"
             )
-        else:  # it never began
-            run.remove()
     return ""
 
 
@@ -241,7 +252,7 @@ def _write(this: Run, changes: Sequence[tuple[Iptables | Nftables, Change]], sec
     _put(this.path("undo"), _UNDO.format(folder=this.folder, steps="".join(steps)))
     _put(this.path("process"), _PROCESS.format(folder=this.folder, namespace=namespace, apply=apply, seconds=seconds))
     _put(this.path("log"), "")
-    _put(this.path("armed"), "")
+    _put(this.path("ready"), "")
 
 
 def _put(path: str, text: str) -> None:

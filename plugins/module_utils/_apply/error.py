@@ -14,3 +14,7 @@ class ApplyError(Exception):
     def __init__(self, message: str, **result: Any) -> None:
         super().__init__(message)
         self.result = result
+
+
+class Busy(ApplyError):
+    """Another run changes the packet filter."""

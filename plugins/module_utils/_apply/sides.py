@@ -38,6 +38,7 @@ _AFTER = "#--- with the new rules\n"
 
 # Exit statuses of the scripts: what went wrong. Anything else is unshare's own.
 _NOT_REPRODUCED, _REFUSED = 98, 97
+_STAND_IN = "loopguard-stand-in"  # the one chain of a table that could not be loaded aside
 _REHEARSE_IPTABLES = f"""
 cd "$1" || exit
 [ ! -s ipsets ] || ipset restore <ipsets || exit {_NOT_REPRODUCED}
@@ -58,14 +59,14 @@ for table in table.*; do
 done
 nft -s list ruleset && printf %s '{_AFTER}' || exit {_NOT_REPRODUCED}
 nft -f new || exit {_REFUSED}
-nft -s list ruleset && printf %s '{_AFTER}' && nft -j list ruleset
+nft -s list ruleset && printf %s '{_AFTER}' && nft -j list ruleset && printf %s '{_AFTER}' && nft -a list ruleset
 """
 
 
 class Change(NamedTuple):
     """What a side would become. before, after: the touched parts as text, without counters.
 
-    new, undo: input for the tool. full: input that replaces whole tables, for when `undo` is refused. made: tables and
+    new, undo: input for the tool. full: input that replaces whole tables, for when iptables refuses `undo`. made: tables and
     chains that do not exist yet, as `table [chain]`. tables: everything of this side as it would be.
     """
 
@@ -102,7 +103,7 @@ class Iptables(NamedTuple):
     def kernel_chains(self) -> set[iptables_text.Key]:
         """Return what there is in the kernel: iptables-nft-save also shows built-in chains that there are not."""
         answer = dump(nfnetlink.NETLINK_NETFILTER, nfnetlink.NFT_MSG_GETCHAIN, nfnetlink.of_family(self.family))
-        return {(table, chain) for table, chain in nfnetlink.chains(answer)}
+        return nfnetlink.chains(answer)
 
     def present(self) -> str:
         """Return what iptables-save prints, with counters. Where legacy iptables has no table, none is made by looking."""
@@ -201,7 +202,7 @@ class Nftables(NamedTuple):
         with _Folder(self.folder, self.label) as folder:
             files = {"new": new}
             for number, (key, text) in enumerate(raw.items()):
-                stand_in = f"table {key[0]} {key[1]} {{ chain loopguard-stand-in {{ }}; }}\n"
+                stand_in = f"table {key[0]} {key[1]} {{ chain {_STAND_IN} {{ }}; }}\n"
                 files[f"table.{number}"] = stand_in if key in opaque else text
                 files[f"stand-in.{number}"] = stand_in
             folder.write(files)
@@ -210,18 +211,19 @@ class Nftables(NamedTuple):
         if output.status == _REFUSED:
             said = re.sub(r"^new:(\d+):\S*", r"line \1 of the ruleset:", output.stderr.strip(), flags=re.MULTILINE)
             raise ApplyError(said)
-        before_text, after_text, after_json = output.stdout.split(_AFTER)
+        before_text, after_text, after_json, spoken = output.stdout.split(_AFTER)
         before, after = (nft_text.plain(nft_text.parse(text)) for text in (before_text, after_text))
         touched = {key for key in (*before, *after) if before.get(key) != after.get(key)}
         for key in sorted(touched):
-            if "loopguard-stand-in" in before.get(key, ""):
+            if _STAND_IN in before.get(key, ""):
                 raise ApplyError(
                     f"the ruleset changes the table {key[0]} {key[1]}, which nft cannot restore: iptables made it, or it could not be loaded aside"
                 )
-        full = nft_text.undo(raw, touched)
-        tables = nft_json.parse(after_json, "the new rules")[0]
-        kept = [table for table in tables if "loopguard-stand-in" not in table.chains]
-        return Change(nft_text.render(before, touched), nft_text.render(after, touched), new, full, full, (), tuple(kept))
+        tables = nft_json.parse(after_json, "the new rules", nft_json.texts(spoken))[0]
+        kept = [table for table in tables if _STAND_IN not in table.chains]
+        return Change(
+            nft_text.render(before, touched), nft_text.render(after, touched), new, nft_text.undo(raw, touched), "", (), tuple(kept)
+        )
 
 
 def sides(run: Runner, backend: str, families: list[str], folder: str) -> list[Iptables] | list[Nftables]:

@@ -17,12 +17,14 @@ from .._parse.error import ParseError
 from . import deadman, iptables_text
 from .boot import Boot, possible
 from .connection import cut_by, of_this_session
-from .error import ApplyError
+from .error import ApplyError, Busy
 from .sides import FAMILIES, sides
 
 if TYPE_CHECKING:
     from .._collect.command import Runner
     from .sides import Change, Iptables, Nftables
+
+_UNASKED = 120  # seconds that this module has for its own confirmation
 
 
 class Asked(NamedTuple):
@@ -46,14 +48,17 @@ def apply(run: Runner, asked: Asked) -> dict[str, Any]:
     """Apply the ruleset. `pending` in the result: seconds until the former rules come back unless somebody confirms."""
     if os.geteuid() != 0:
         raise ApplyError("Only root can change the packet filter: use `become: true`. Nothing was applied.")
-    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,22}", asked.name):
-        raise ApplyError(f"`name` must be a letter and up to 22 letters, digits or underscores, not {asked.name!r}. Nothing was applied.")
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{0,22}", asked.name):
+        raise ApplyError(f"`name` must be a letter and up to 22 letters, digits, `-` or `_`, not {asked.name!r}. Nothing was applied.")
     if asked.persist and asked.present and not possible():
         raise ApplyError("`persist` takes systemd, which this host does not have. Nothing was applied.")
     if asked.check:
         return _apply(run, asked)
-    with deadman.locked(asked.seconds):
-        return _apply(run, asked)
+    try:
+        with deadman.locked(asked.seconds):
+            return _apply(run, asked)
+    except Busy as error:
+        raise ApplyError(f"{error}. Nothing was applied.") from error
 
 
 def _apply(run: Runner, asked: Asked) -> dict[str, Any]:
@@ -86,7 +91,8 @@ def _apply(run: Runner, asked: Asked) -> dict[str, Any]:
         return result
     if any(side.standing(change) != change.before for side, change in different):
         raise ApplyError("Something else changed the packet filter at the same time; run this again. Nothing was applied.")
-    this = deadman.start(run, asked.token, different, asked.seconds, {"connection": str(connection and connection.peer_port)})
+    seconds = asked.seconds if asked.confirm else _UNASKED
+    this = deadman.start(run, asked.token, different, seconds, {"connection": str(connection and connection.peer_port)})
     _verify(run, this, different)
     if asked.confirm:
         return {**result, "pending": asked.seconds}
@@ -113,8 +119,7 @@ def _diff(changes: Sequence[tuple[Iptables | Nftables, Change]], boot: Boot) -> 
 def _verify(run: Runner, this: deadman.Run, changes: Sequence[tuple[Iptables | Nftables, Change]]) -> None:
     """Raise ApplyError unless the rules were applied, and the kernel holds what was foreseen."""
     refused = this.read("refused")
-    if os.path.exists(this.path("refused")) and this.state == "armed":
-        this.remove()
+    if os.path.exists(this.path("refused")) and this.call_off():
         raise ApplyError(f"{refused.strip()}. Nothing was applied.")
     if os.path.exists(this.path("applied")):
         surprises = [side.title for side, change in changes if side.standing(change) != change.after]
@@ -175,14 +180,13 @@ class _Planned(NamedTuple):
 
 
 def _restored(this: deadman.Run, changes: Sequence[tuple[Any, Any]]) -> tuple[str, dict[str, Any]]:
-    """Look at what stands, and say it. The folder stays when it is not what stood before."""
+    """Look at what stands, and say it."""
     state = this.state
     wrong = [side.title for side, change in changes if side.standing(change) != change.before]
     right = [side.label for side, change in changes if side.title not in wrong]
     titles = " and ".join(side.title for side, _change in changes if side.title not in wrong)
     result = {"changed": bool(wrong), "restored": right, "confirmed": False, "state": state}
     if not wrong:
-        this.remove()
         return f"The former rules stand again ({titles}, checked).", result
     said = " ".join(this.read("log").split())[:500]
     return f"NOT restored: {' and '.join(wrong)}. See {this.folder}, {this.folder}/log says: {said}", result

@@ -208,7 +208,7 @@ class Side(Surroundings):
             packets, dropped, more = send({start: arrived}, phase)
             walks = walks + more
             may_drop |= dropped
-            if phase == "established" and self._whole.translates:
+            if self._whole.translates:
                 # Of a connection whose first packet was not tracked, a later one may be, and go elsewhere, or come from elsewhere.
                 may_drop |= union({one: mask for one, mask in packets.items() if one.tracked is None})
             stopped = arrived & ~union(packets)

@@ -175,9 +175,12 @@ def _onwards(side: Side, came: Packet, sent: Packet, packets: dict[Packet, int],
             if masked and phase == "reply" and walk.stage.hook in early and any(hit.kind != "accept" for hit in walk.hits):
                 left, may_stop = start, may_stop | union(start)
             may_stop |= walk.may_drop
+        if phase == "reply" and forwarded and (sent.origin or masked):  # an answer that is not tracked is not translated back
+            may_stop |= union({packet: mask for packet, mask in left.items() if packet.tracked is not True})
         return left, may_stop, way
 
-    return side.answered(sent, passed, may_drop | dropped, walks + new, send)
+    later = sent._replace(mark=came.mark, tracked=came.tracked)  # what rules made of the first packet is not passed on
+    return side.answered(later, passed, may_drop | dropped, walks + new, send)
 
 
 def _as_sent(walk: Walk) -> bool:
@@ -220,7 +223,8 @@ class Redirects:
 
             def ask(port: int | None) -> dict[Packet, Sequence[Part]]:
                 start = packet._replace(sport=port, mark=None if self._approach.filter.marked else packet.mark)
-                return {end.packet._replace(sport=None): end.parts for end in ends(side, start, self.route)}
+                # the same end from every port, whatever rules made of the packet on its way
+                return {end.packet._replace(sport=None, mark=None, tracked=None): end.parts for end in ends(side, start, self.route)}
 
             answers: Mapping[Packet, Sequence[Part]] = ask(None)
             if any(part.reach == "maybe" for parts in answers.values() for part in parts):

@@ -32,6 +32,7 @@ _SOCAT_UNIX = re.compile(r"(?i)\bunix(?:-connect|-client)?:([^,\s]+)")
 _SSH_REMOTE = re.compile(r"-[46AaCfGgKkMNnqsTtVvXxYy]*R(.*)")  # a cluster of ssh(1) options without argument, then R
 _SSH_LOCAL = re.compile(r"-[46AaCfGgKkMNnqsTtVvXxYy]*([DLw])(.*)")
 _PARTS = re.compile(r"\[[^\]]*\]|[^:]+")
+_LOGINS = ("sshd", "sshd-session")  # a connection of theirs is a forward that somebody asked for
 _BY_COMMAND_LINE = ("socat", "ssh", "docker-proxy", "kubectl", "systemd-socket-")
 _SSH_WAITS = re.compile(r"(?:^|\s)-[46AaCgKknqsTtVvXxYy]*[fNM]|\[mux\]")
 _NAMED = re.compile(rf"(?i)(?<![\w.])({_LOCAL}):(\d{{1,5}})(?!\d)")
@@ -138,9 +139,10 @@ def _lead(candidate: Candidate, goal: Goal, connections: Sequence[Connection], a
     dials = row is None and leads_to(candidate.process, candidate.command, goal.port, addresses) != "no"
     for connection in connections:
         if row.inode in connection.through if row else dials and candidate.pid in connection.pids:
-            return Lead(
-                "yes", "connection", f"{_place(connection.address, connection.port)} → {_place(connection.peer, connection.peer_port)}"
-            )
+            # An application that only works with what it gets holds connections, too.
+            leads: Leads = "yes" if candidate.listed or candidate.process in _LOGINS else "maybe"
+            detail = f"{_place(connection.address, connection.port)} → {_place(connection.peer, connection.peer_port)}"
+            return Lead(leads, "connection", detail)
     if not candidate.listed:
         return _NOWHERE
     if candidate.legs is not None:

@@ -286,8 +286,9 @@ class _Statements:
                     if mapped and len(mapped) * len(ways) <= _PARTS:
                         return [*done, *(_Part(way + one.matches, one.target) for way in ways for one in mapped)]
                     ways = [(*way, _unknown(statement)) for way in ways]
-                if target.kind == "dnat" and isinstance(body, dict) and body.get("family") in ("ip", "ip6"):
-                    ways = [(*way, *self._family(body["family"])) for way in ways]
+                family = _family_of(kind, body)
+                if family:
+                    ways = [(*way, *self._family(family)) for way in ways]
                 return [*done, *(_Part(way, target) for way in ways)]
             if kind == "vmap":
                 ends, falls = self._verdict_map(body)
@@ -599,6 +600,16 @@ def _final(kind: str, body: Any) -> Target | None:
     if kind in ("queue", "fwd", "synproxy", "jump", "goto"):
         return Target("opaque", f"{kind} {_spelled(body)}")
     return None
+
+
+def _family_of(kind: str, body: Any) -> str | None:
+    """Return the family that a statement names; nft then leaves the match of it out (stmt_reject_postprocess)."""
+    if not isinstance(body, dict):
+        return None
+    named = (
+        {"icmp": "ip", "icmpv6": "ip6"}.get(str(body.get("type"))) if kind == "reject" else body.get("family") if kind == "dnat" else None
+    )
+    return named if named in ("ip", "ip6") else None
 
 
 def _destination(body: Any) -> str:

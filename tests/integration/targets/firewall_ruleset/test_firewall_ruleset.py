@@ -111,7 +111,8 @@ mkdir -p /etc/systemd/system; ip link set lo up; echo ready; exec sleep infinity
         return done.stdout
 
     def start(self, *prefix, **options):
-        arguments = {"_ansible_check_mode": options.pop("check", False), "_token": "t", "confirm": False, **options}
+        run = {"id": options.pop("run", "t"), "step": options.pop("step", "apply")}
+        arguments = {"_ansible_check_mode": options.pop("check", False), "run": run, "confirm": False, **options}
         command = [*self._enter, *prefix, sys.executable, "-c", MODULE, json.dumps(arguments)]
         return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
@@ -264,7 +265,7 @@ def test_absent_leaves_no_trace(host, kind, others):
 def test_after_a_reboot_the_same_rules_stand(full, kind):
     full.module(backend=kind, ruleset=RULESETS[kind], persist=True)
     wanted = full.dump()
-    unit = full.sh("cat /etc/systemd/system/sysinit.target.wants/loopguard-firewall.service")
+    unit = full.sh("cat /etc/systemd/system/multi-user.target.wants/loopguard-firewall.service")
     start = re.search(r"^ExecStart=(.*)$", unit, re.MULTILINE)[1]
     flush = "; ".join(f"printf '*filter\\nCOMMIT\\n*nat\\nCOMMIT\\n' | {tool}-restore" for tool in ("iptables-legacy", "ip6tables-legacy"))
     full.sh(f"nft flush ruleset; {flush}; {THEIRS}\n{start}")
@@ -306,24 +307,47 @@ def test_without_a_confirmation_everything_is_as_it_was(host, kind, others):
 @pytest.mark.parametrize("kind", KINDS)
 def test_one_run_at_a_time(full, kind):
     before = full.dump()
-    assert "pending" in full.module(backend=kind, ruleset=RULESETS[kind], confirm=True, confirm_timeout=4, _token="first")
+    assert "pending" in full.module(backend=kind, ruleset=RULESETS[kind], confirm=True, confirm_timeout=4, run="first")
     standing = full.dump()
-    second = full.module(backend=kind, ruleset=OTHERS[kind], confirm_timeout=0, _token="second")
+    second = full.module(backend=kind, ruleset=OTHERS[kind], confirm_timeout=0, run="second")
     assert "another run (first) waits for its confirmation" in second["msg"]
     assert full.dump() == standing
-    third = full.module(backend=kind, ruleset=OTHERS[kind], confirm_timeout=60, _token="third")
+    third = full.module(backend=kind, ruleset=OTHERS[kind], confirm_timeout=60, run="third")
     assert third["changed"], "it has waited"
     assert "6379" not in full.dump()
-    assert full.module(backend=kind, ruleset=RULESETS[kind], _step="confirm", _token="first")["msg"] == "it came too late"
+    assert full.module(backend=kind, ruleset=RULESETS[kind], step="confirm", run="first")["msg"] == "it came too late"
     full.module(backend=kind, state="absent")
     assert full.dump() == before
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_when_somebody_ends_the_process_there_is_still_a_way_back(full, kind):
+    before = full.dump()
+    full.module(backend=kind, ruleset=RULESETS[kind], confirm=True, confirm_timeout=600, run="first")
+    full.sh("kill -9 $(cat /run/loopguard/first/pid)")
+    second = full.module(backend=kind, ruleset=OTHERS[kind], confirm_timeout=0, run="second")
+    assert "the run first was never confirmed, and its process is gone" in second["msg"]
+    assert "Nothing was applied." in second["msg"]
+    full.sh("sh /run/loopguard/first/undo")
+    assert full.dump() == before
+    assert full.module(backend=kind, ruleset=OTHERS[kind], confirm_timeout=0, run="third")["changed"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_rules_that_cannot_be_put_back_are_told_and_nobody_changes_more(full, kind):
+    full.module(backend=kind, ruleset=RULESETS[kind], confirm=True, confirm_timeout=600, run="first")
+    full.sh("cd /run/loopguard/first; for file in *.undo *.full; do echo nonsense >$file; done")
+    result = full.module(backend=kind, ruleset=RULESETS[kind], step="outcome", run="first")
+    assert "NOT restored: " in result["msg"]
+    assert result["state"] == "failed"
+    assert result["changed"]
+    second = full.module(backend=kind, ruleset=OTHERS[kind], confirm_timeout=0, run="second")
+    assert "the run first could not put the former rules back. See /run/loopguard/first/log" in second["msg"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_two_that_begin_at_the_same_time_do_not_mix(full, kind):
-    both = [
-        full.start(backend=kind, ruleset=rules[kind], confirm_timeout=60, _token=name) for name, rules in (("a", RULESETS), ("b", OTHERS))
-    ]
+    both = [full.start(backend=kind, ruleset=rules[kind], confirm_timeout=60, run=name) for name, rules in (("a", RULESETS), ("b", OTHERS))]
     results = [json.loads(one.communicate()[0]) for one in both]
     assert [result["changed"] for result in results] == [True, True]
     assert ("6379" in full.dump()) != ("5432" in full.dump())
@@ -334,9 +358,9 @@ def test_a_confirmation_whose_answer_was_lost_can_be_repeated(full, kind):
     full.module(backend=kind, ruleset=RULESETS[kind], confirm=True, confirm_timeout=60)
     standing = full.dump()
     for _attempt in range(2):
-        assert full.module(backend=kind, ruleset=RULESETS[kind], confirm=True, _step="confirm")["confirmed"]
+        assert full.module(backend=kind, ruleset=RULESETS[kind], confirm=True, step="confirm")["confirmed"]
     assert full.dump() == standing
-    assert full.module(backend=kind, ruleset=RULESETS[kind], _step="outcome")["msg"] == "The new rules stand."
+    assert full.module(backend=kind, ruleset=RULESETS[kind], step="outcome")["msg"] == "The new rules stand."
 
 
 def test_rules_that_could_not_be_persisted_stand_and_the_task_says_so(full):
@@ -359,7 +383,6 @@ SECTION = "*filter\n:LOOPGUARD - [0:0]\n# a comment\n-A LOOPGUARD {}\nCOMMIT\n"
 WRONG = (
     (
         "a port",
-        "{}",
         "-p tcp --dport redhs -j DROP",
         r"line 4 of the ruleset \(-A LOOPGUARD -p tcp --dport redhs -j DROP\): .*invalid port/service `redhs'",
     ),
@@ -420,9 +443,9 @@ def test_one_family_alone(full):
 def test_another_name(full):
     refused(full, "`name` must be a letter", backend="nftables", ruleset=TABLE, name="a b")
     full.module(backend="nftables", ruleset=TABLE)
-    full.module(backend="nftables", ruleset=TABLE.replace("loopguard", "mine"), name="MINE")
-    assert full.sh("nft list tables inet") == "table inet theirs\ntable inet loopguard\ntable inet mine\n"
-    full.module(backend="nftables", state="absent", name="MINE")
+    full.module(backend="nftables", ruleset=TABLE.replace("loopguard", "mine-too"), name="MINE-too")
+    assert full.sh("nft list tables inet") == "table inet theirs\ntable inet loopguard\ntable inet mine-too\n"
+    full.module(backend="nftables", state="absent", name="MINE-too")
     assert full.sh("nft list tables inet") == "table inet theirs\ntable inet loopguard\n"
 
 

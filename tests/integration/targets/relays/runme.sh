@@ -3,7 +3,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 set -eux
-../../relays
 unpacked=$(realpath ../../../../.cache/relays)
 export PATH=$unpacked/usr/sbin:$unpacked/usr/bin:$PATH
 LD_LIBRARY_PATH=$(echo "$unpacked"/usr/lib/*-linux-gnu)

@@ -167,7 +167,10 @@ def test_portproxy_is_a_relay():
     opened = [{**ALLOW, "local_ports": ["15432"]}]
     found = judged(listeners=LOOPBACK, rules=opened, portproxy=[PUBLISHED])
     assert (found["verdict"], ways(found)) == ("exposed", {("ipv4", "relay", "accepted")})
-    assert found["paths"][0]["text"] == "anyone on Ethernet via portproxy (pid 1372) listening on 0.0.0.0:15432, by its configuration netsh interface portproxy"
+    assert (
+        found["paths"][0]["text"]
+        == "anyone on Ethernet via portproxy (pid 1372) listening on 0.0.0.0:15432, by its configuration netsh interface portproxy"
+    )
     assert judged(listeners=LOOPBACK, rules=[OTHER], portproxy=[PUBLISHED])["verdict"] == "sealed"
     assert judged(listeners=LOOPBACK, rules=opened, portproxy=["\r\n"])["verdict"] == "sealed"
     to_name = PUBLISHED.replace("127.0.0.1 ", "db.example")

@@ -29,15 +29,15 @@ def proc(processes):
 @pytest.mark.parametrize(
     ("processes", "found"),
     [
-        ({OWN: ("1", ["PATH=/bin", "SSH_CONNECTION=192.0.2.7 50000 192.0.2.21 22"])}, Connection("192.0.2.7", 50000, "192.0.2.21", 22)),
+        ({OWN: ("0", ["PATH=/bin", "SSH_CONNECTION=192.0.2.7 50000 192.0.2.21 22"])}, Connection("192.0.2.7", 50000, "192.0.2.21", 22)),
         (
-            {OWN: ("7", []), "7": ("8", ["SUDO_USER=x"]), "8": ("1", ["SSH_CONNECTION=fe80::1%eth0 50000 fe80::2%eth0 2222"])},
+            {OWN: ("7", []), "7": ("8", ["SUDO_USER=x"]), "8": ("0", ["SSH_CONNECTION=fe80::1%eth0 50000 fe80::2%eth0 2222"])},
             Connection("fe80::1", 50000, "fe80::2", 2222),
         ),
-        ({OWN: ("7", []), "7": ("1", [])}, None),
+        ({OWN: ("7", []), "7": ("0", [])}, None),
         ({OWN: ("0", [])}, None),
-        ({OWN: ("7", []), "7": ("1", None)}, None),
-        ({OWN: ("1", ["SSH_CONNECTION=UNKNOWN"])}, None),
+        ({OWN: ("7", []), "7": ("0", None)}, None),
+        ({OWN: ("0", ["SSH_CONNECTION=UNKNOWN"])}, None),
     ],
 )
 def test_the_connection_of_this_session(processes, found):

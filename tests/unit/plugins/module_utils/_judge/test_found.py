@@ -124,3 +124,117 @@ COMMIT
     }
     probe = ("ipv4", "eth1", "10.77.2.2", "tcp", "10.77.9.2", 8080)
     assert agrees(rulesets, {"ipv4/ip_forward": 1}, probe, None)
+
+
+@pytest.mark.parametrize(("ports", "verdict", "policy"), [("1024:65535", "ACCEPT", "DROP"), ("1:1023", "DROP", "ACCEPT")])
+@pytest.mark.parametrize("target", ["CT --notrack", "MARK --set-xmark 0x1/0xffffffff"])
+def test_an_end_is_the_same_from_every_port_of_the_sender(ports, verdict, policy, target):
+    """What a rule does to packets from some ports only, mark or untrack them, does not make it another end."""
+    match = "-m conntrack --ctstate UNTRACKED" if "CT" in target else "-m mark --mark 0x1"
+    rulesets = {
+        ("legacy", "ip"): f"""\
+*{"raw" if "CT" in target else "mangle"}
+:PREROUTING ACCEPT [0:0]
+-A PREROUTING -p tcp -m tcp --sport {ports} -j {target}
+COMMIT
+*nat
+:PREROUTING ACCEPT [0:0]
+-A PREROUTING -p tcp -m tcp --dport 9 -j REDIRECT --to-ports 10
+COMMIT
+*filter
+:INPUT {policy} [0:0]
+-A INPUT {match} -j {verdict}
+COMMIT
+""",
+    }
+    probe = ("ipv4", "eth0", "10.77.1.2", "tcp", "10.77.1.1", 5432)
+    assert agrees(rulesets, {}, probe, ("server", "10.77.1.1", 5432))
+
+
+def test_a_mark_of_the_first_packet_is_not_one_of_those_that_follow():
+    rulesets = {
+        ("nft", "ip"): """\
+*mangle
+:PREROUTING ACCEPT [0:0]
+-A PREROUTING -m conntrack --ctstate NEW -j MARK --set-xmark 0x1/0xffffffff
+COMMIT
+*nat
+:PREROUTING ACCEPT [0:0]
+-A PREROUTING -p tcp -m tcp --dport 8080 -j REDIRECT --to-ports 5432
+COMMIT
+*filter
+:INPUT DROP [0:0]
+-A INPUT -m mark --mark 0x1 -j ACCEPT
+COMMIT
+""",
+    }
+    probe = ("ipv4", "eth0", "10.77.1.2", "tcp", "10.77.1.1", 8080)
+    assert agrees(rulesets, {}, probe, None)
+
+
+@pytest.mark.parametrize(("reject", "v4", "v6"), [("icmpv6", True, False), ("icmp", False, True), ("icmpx", False, False)])
+def test_seed_200331(reject, v4, v6):
+    """firewalld: the judge said server 10.77.2.1 11211 dropped, and it answered: nft leaves `meta nfproto ipv6` out."""
+    rule = {"family": "inet", "table": "t", "chain": "in", "handle": 2, "expr": [
+        {"match": {"op": "==", "left": {"payload": {"protocol": "tcp", "field": "dport"}}, "right": 11211}},
+        {"reject": {"type": reject, "expr": "port-unreachable"}},
+    ]}  # fmt: skip
+    ruleset = [
+        {"metainfo": {"version": "1.0.6", "release_name": "Lester Gooch #5", "json_schema_version": 1}},
+        {"table": {"family": "inet", "name": "t", "handle": 1}},
+        {
+            "chain": {
+                "family": "inet",
+                "table": "t",
+                "name": "in",
+                "handle": 1,
+                "type": "filter",
+                "hook": "input",
+                "prio": 0,
+                "policy": "accept",
+            }
+        },
+        {"rule": rule},
+    ]
+    rulesets = {("native", "inet"): json.dumps({"nftables": ruleset})}
+    for family, client, server, opened in (("ipv4", "10.77.2.2", "10.77.2.1", v4), ("ipv6", "2001:db8:77:2::2", "2001:db8:77:2::1", v6)):
+        probe = (family, "eth1", client, "tcp", server, 11211)
+        assert agrees(rulesets, {}, probe, ("server", server, 11211)) is opened
+        assert agrees(rulesets, {}, probe, None) is not opened
+
+
+def test_seed_400612():
+    """redirect nft: the judge said back 10.77.9.9 8080 accepted; an answer that is not tracked is not translated back."""
+    rulesets = {
+        ("nft", "ip"): """\
+*raw
+:PREROUTING ACCEPT [0:0]
+-A PREROUTING -m iprange ! --src-range 10.77.2.3-10.77.2.150 -m length --length 0:100 -j CT --notrack
+COMMIT
+*nat
+:PREROUTING ACCEPT [0:0]
+-A PREROUTING -p tcp -m tcp --dport 5432 -j DNAT --to-destination 10.77.9.9:8080
+COMMIT
+""",
+    }
+    probe = ("ipv4", "eth1", "10.77.2.3", "tcp", "10.77.2.1", 5432)
+    assert agrees(rulesets, {"ipv4/ip_forward": 1}, probe, None)
+    assert agrees(rulesets, {"ipv4/ip_forward": 1}, probe, ("back", "10.77.9.9", 8080)), "its raw sockets may take the answer"
+
+
+def test_seed_404746():
+    """redirect nft: the judge said back 10.77.9.2 8080 accepted; what back sends is new to connection tracking, and redirected."""
+    rulesets = {
+        ("nft", "ip"): """\
+*raw
+:PREROUTING ACCEPT [0:0]
+-A PREROUTING ! -s 10.77.2.3/32 -i eth1 -j CT --notrack
+COMMIT
+*nat
+:PREROUTING ACCEPT [0:0]
+-A PREROUTING -p tcp -j DNAT --to-destination 127.0.0.9:8080
+COMMIT
+""",
+    }
+    probe = ("ipv4", "eth1", "10.77.2.2", "tcp", "10.77.9.2", 8080)
+    assert agrees(rulesets, {"ipv4/ip_forward": 1}, probe, None)

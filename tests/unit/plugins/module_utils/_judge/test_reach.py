@@ -73,6 +73,19 @@ def test_policy_drop_closes_what_no_rule_accepts():
     assert answer(found, port=22) == ("accepted", [("INPUT", 1)])
 
 
+def test_the_rule_that_drops_is_named_on_request():
+    packet = Packet("ipv4", "tcp", SERVER, 5432, "eth0")
+    for found, named in (
+        (tables("-A INPUT -j SVC", "-A SVC -p tcp --dport 5432 -j DROP", chains=["SVC"]), ("SVC", 1)),
+        (tables(policy="DROP"), ("INPUT", 0)),
+        (tables("-A OUTPUT -p tcp --sport 5432 -j DROP"), ("OUTPUT", 1)),
+    ):
+        assert [part.decided_by for part in Filter(found, {}).reach(packet)] == [()]
+        (part,) = Filter(found, {}, drops=True).reach(packet)
+        assert part.reach == "dropped"
+        assert (part.decided_by[-1].chain, part.decided_by[-1].rule) == named
+
+
 def test_return_in_a_user_chain_goes_on_behind_the_jump():
     found = tables("-A INPUT -j SVC", "-A INPUT -j DROP", "-A SVC -s 192.0.2.0/24 -j RETURN", "-A SVC -j ACCEPT", chains=["SVC"])
     assert answer(found) == ("dropped", [])

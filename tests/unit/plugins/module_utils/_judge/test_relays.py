@@ -171,10 +171,14 @@ def connection(peer="127.0.0.1", peer_port=5432, through=(1,), protocol="tcp"):
         (connection(protocol="udp"), False),
     ],
 )
-def test_an_open_connection_shows_that_any_program_leads_in(made, leads):
-    found = lead(candidate(process="app", listed=False), connections=[made])
-    assert [entry[:3] for entry in found] == ([(80, "yes", "connection")] if leads else [])
-    assert all("127.0.0.1:40112 → " in entry[3] for entry in found)
+@pytest.mark.parametrize(
+    ("process", "listed", "sure"), [("nginx", True, "yes"), ("sshd", False, "yes"), ("sshd-session", False, "yes"), ("app", False, "maybe")]
+)
+def test_an_open_connection_shows_that_a_program_leads_in(made, leads, process, listed, sure):
+    found = lead(candidate(process=process, listed=listed), connections=[made])
+    shown = [entry[:3] for entry in found if entry[2] == "connection"]
+    assert shown == ([(80, sure, "connection")] if leads else [])
+    assert all("127.0.0.1:40112 → " in entry[3] for entry in found if entry[2] == "connection")
 
 
 def test_an_open_connection_is_stronger_than_a_configuration_without_it():

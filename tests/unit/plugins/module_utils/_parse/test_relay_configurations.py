@@ -171,6 +171,10 @@ def test_the_others(program, name, expected):
     assert told(OTHERS[program]("main", files(main=fixture(f"{program}/{name}")))) == expected
 
 
+def test_a_byte_order_mark_is_no_option():  # the sample of stunnel begins with one
+    assert stunnel_conf.legs("main", files(main="\ufeffconnect = 2\n")) == stunnel_conf.legs("main", files(main="connect = 2\n"))
+
+
 def test_folders_that_are_included():
     find = files(main="include = dir", **{"dir/a": "[x]\naccept = 1\nconnect = 2"})
     assert told(stunnel_conf.legs("main", find)) == [(":1", "->", "localhost:2", 3)]
