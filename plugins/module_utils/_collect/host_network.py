@@ -18,7 +18,7 @@ from .files import read_text
 from .netlink import dump
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
     from typing import Callable
 
     from .._model.host import Interface
@@ -38,7 +38,12 @@ _SYSCTLS = (
     "net/ipv6/ip_nonlocal_bind",
     "net/ipv6/bindv6only",
 )
-_OPTIONAL = ("net/bridge/bridge-nf-call-iptables", "net/bridge/bridge-nf-call-ip6tables")
+_OPTIONAL = (
+    "net/bridge/bridge-nf-call-iptables",
+    "net/bridge/bridge-nf-call-ip6tables",
+    "net/ipv4/tcp_fastopen",
+    "net/netfilter/nf_conntrack_helper",
+)
 
 # Number of bpf(2): asm/unistd.h of each architecture.
 _BPF = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "loongarch64": 280, "ppc64le": 361, "ppc64": 361, "s390x": 351}
@@ -101,7 +106,7 @@ def _ask(ask: Dump, kind: int, gaps: list[Gap]) -> list[bytes]:
         return []
 
 
-def _sysctls(read: Read, names: Iterable[str], gaps: list[Gap]) -> dict[str, int | None]:
+def _sysctls(read: Read, names: Sequence[str], gaps: list[Gap]) -> dict[str, int | None]:
     found: dict[str, int | None] = {}
     refused: list[str] = []
     said = ""
@@ -109,6 +114,7 @@ def _sysctls(read: Read, names: Iterable[str], gaps: list[Gap]) -> dict[str, int
         *_SYSCTLS,
         *_OPTIONAL,
         *(f"net/ipv4/conf/{name}/{key}" for name in ("all", "default", *names) for key in _INTERFACE_SYSCTLS),
+        *(f"net/ipv6/conf/{name}/force_forwarding" for name in names),  # of kernel 6.17 and later
     ):
         try:
             found[path] = int(read(f"/proc/sys/{path}"))

@@ -5,12 +5,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from .._model.network import BITS, network_range, spell, subtract
 from .path import Path
-from .reach import REWRITING, Filter, Packet, Part
+from .reach import REWRITING, Filter, Packet, Part, outward
 
 if TYPE_CHECKING:
     from .._model.evidence import Evidence
@@ -23,11 +23,35 @@ if TYPE_CHECKING:
 # Never the source of a packet that the kernel takes from outside: fib_validate_source, ip_route_input_slow, ip6_rcv_core.
 _IMPOSSIBLE = {
     "ipv4": ("0.0.0.0/8", "224.0.0.0/4", "255.255.255.255/32"),
-    "ipv6": ("::/128", "::1/128", "ff00::/8"),
+    "ipv6": ("::1/128", "ff00::/8"),
 }
 _LOOPBACK_V4 = (127 << 24, (128 << 24) - 1)
 _GROUPS = {"ipv4": (224 << 24, (240 << 24) - 1), "ipv6": (0xFF << 120, (1 << 128) - 1)}
 _EVERYONE = (1 << 32) - 1  # 255.255.255.255
+_STACKED = ("vlan", "macvlan", "ipvlan", "macsec", "bridge", "bond", "team")  # on top of another interface
+_TUNNELS = frozenset(
+    (
+        "vxlan",
+        "geneve",
+        "gre",
+        "gretap",
+        "erspan",
+        "ip6gre",
+        "ip6gretap",
+        "ip6erspan",
+        "ipip",
+        "sit",
+        "ip6tnl",
+        "vti",
+        "vti6",
+        "xfrm",
+        "wireguard",
+        "tun",
+        "gtp",
+    )
+)
+_CARRIERS = frozenset(("esp", "ah", "gre", "ipip", "ipencap", "ipv6", "4", "41", "47", "50", "51"))  # protocols of packets around others
+_LONG = 1024  # elements of a set
 _BRIDGES = ("bridge", "bond", "team", "openvswitch")
 
 
@@ -44,8 +68,9 @@ class Approach:
     def __init__(self, evidence: Evidence) -> None:
         host, firewall = evidence.host, evidence.firewall
         self._sysctls, self._blind = host.sysctls, bool(firewall.gaps)
-        # a tc program may set a mark
-        self.filter = Filter(firewall.tables, firewall.ipsets, any(interface.tc for interface in host.interfaces), self._rewrite)
+        helped = host.sysctls.get("net/netfilter/nf_conntrack_helper") == 1
+        fast_open = host.sysctls.get("net/ipv4/tcp_fastopen") or 0
+        self.filter = Filter(firewall.tables, firewall.ipsets, _may_be_marked(evidence), self._rewrite, helped=helped, fast_open=fast_open)
         self._kinds = {entry.name: entry.kind for entry in host.interfaces}
         self.interfaces = [entry for entry in host.interfaces if not entry.loopback and self._kinds.get(entry.master or "") not in _BRIDGES]
         self._loopbacks = {entry.name for entry in host.interfaces if entry.loopback}
@@ -53,7 +78,9 @@ class Approach:
         self.names = frozenset(address.partition("/")[0] for entry in host.interfaces for address in entry.addresses)
         own = [network_range(name) for name in self.names]
         self._own = {family: sorted({entry.first for entry in own if entry.family == family}) for family in BITS}
-        self._tests = _destination_tests(evidence)
+        # of IPv4; sent to the machines of a network
+        self.broadcasts = {entry.last for entry in self._networks if entry.family == "ipv4" and entry.last > entry.first + 1}
+        self._tests = _destination_tests(evidence, self._own)
         self._reached: dict[Packet, list[Part]] = {}
         self.redirects: Redirects | None = None
         if any(rule.target.kind in REWRITING for table in firewall.tables for chain in table.chains.values() for rule in chain.rules):
@@ -161,6 +188,13 @@ class Approach:
                 groups += self._grouped("ANYCAST", family, [entry.first for entry in networks])
         return groups
 
+    def shared_destinations(self, family: Family) -> list[tuple[str, int]]:
+        """Return broadcast addresses, and one address of each kind of group."""
+        found = [("MULTICAST", address) for address in self.one_of_each(family, *_GROUPS[family])]
+        if family == "ipv4":
+            found += [("BROADCAST", address) for address in sorted({_EVERYONE, *self.broadcasts})]
+        return found
+
     def own_destinations(self, family: Family) -> list[_Destinations]:
         """Return the addresses of this machine that lead in from outside."""
         return self._grouped("LOCAL", family, [address for address in self._own[family] if not is_loopback(family, address)])
@@ -188,8 +222,10 @@ class Approach:
         """Return the sources that need no judging: impossible ones, and the machine itself."""
         impossible = [network_range(text)[1:3] for text in _IMPOSSIBLE[packet.family]]
         if packet.family == "ipv6":
-            # Of an answer that stays here no connection comes about; a datagram needs none.
-            return impossible + [(own, own) for own in self._own["ipv6"] if packet.protocol in ("tcp", "sctp", "dccp")]
+            if packet.protocol not in ("tcp", "sctp", "dccp"):
+                return impossible
+            # Of an answer that stays here, or goes nowhere, no connection comes about; a datagram needs none.
+            return [*impossible, (0, 0), *((own, own) for own in self._own["ipv6"])]
         if packet.destination == _EVERYONE:  # 0.0.0.0 asks for its address this way (DHCP)
             impossible = impossible[1:]
         if self.sysctl(packet.interface, "route_localnet") == 0:
@@ -232,15 +268,47 @@ def is_special(family: Family, address: int) -> bool:
     return first <= address <= last or address == _EVERYONE or address >> (24 if family == "ipv4" else 0) == 0
 
 
-def _destination_tests(evidence: Evidence) -> dict[str, list[tuple[int, int]]]:
-    """Return every range of destinations that some rule names."""
-    found: dict[str, set[tuple[int, int]]] = {"ipv4": set(), "ipv6": set()}
+def _destination_tests(evidence: Evidence, own: Mapping[str, Sequence[int]]) -> dict[Family, list[tuple[int, int]]]:
+    """Return every range by which some rule may tell destinations apart; in an answer they are the source."""
+    found: dict[Family, set[tuple[int, int]]] = {"ipv4": set(), "ipv6": set()}
+    sets = set()
     for table in evidence.firewall.tables:
+        answers = outward(table)
         for chain in table.chains.values():
             for rule in chain.rules:
                 for match in rule.matches:
-                    if match.field == "destination":
+                    if match.field == "set":
+                        sets.add(match.values[0].partition(" ")[0])
+                    elif match.field in ("destination", "ct_original_destination") or (match.field == "source" and chain.name in answers):
                         for value in match.values:
                             network = network_range(value)
                             found[network.family].add((network.first, network.last))
+    for name in sets & evidence.firewall.ipsets.keys():
+        from .sets import members
+
+        for family in found:
+            bounds = list(members(name, evidence.firewall.ipsets, family).bounds())
+            if len(bounds) > _LONG:  # a list of strangers: what counts is whether it names an address of this machine
+                here = [*own[family], _LOOPBACK_V4[0] + 1] if family == "ipv4" else own[family]
+                bounds = [(low, high) for low, high in bounds if any(low <= one <= high for one in here)]
+            found[family].update(bounds)
     return {family: sorted(ranges) for family, ranges in found.items()}
+
+
+def _may_be_marked(evidence: Evidence) -> bool:
+    """Say whether a packet may have a mark that no rule on its own way has set.
+
+    A tc program sets one; and a packet keeps what was set on the port of a bridge, or on the packet around it (a tunnel).
+    """
+    interfaces = evidence.host.interfaces
+    stacked = any(entry.master or entry.kind in _STACKED for entry in interfaces)
+    tunnels = any(entry.kind in _TUNNELS for entry in interfaces)
+    for table in evidence.firewall.tables:
+        for chain in table.chains.values():
+            for rule in chain.rules:
+                if rule.target.kind != "mark":
+                    continue
+                carries = any(match.field == "protocol" and not _CARRIERS.isdisjoint(match.values) for match in rule.matches)
+                if tunnels or carries or (stacked and chain.hook in ("ingress", None)):
+                    return True
+    return any(entry.tc for entry in interfaces)

@@ -63,7 +63,7 @@ class Stage(NamedTuple):
     """Where a rule stands, and in which phase of a connection. whole: the packet is not a fragment there.
 
     answered: connection tracking sees the answers; ct_marks: some rule may set the mark of a connection; forwarded: the
-    connection ends on another machine.
+    connection ends on another machine. helped: a helper may have expected the connection, which makes it RELATED.
     """
 
     phase: Phase
@@ -73,6 +73,7 @@ class Stage(NamedTuple):
     answered: bool = True
     ct_marks: bool = False
     forwarded: bool = False
+    helped: bool = False
 
 
 def field_of(match: Match, stage: Stage) -> str:
@@ -86,6 +87,8 @@ def holds(match: Match, packet: Packet, stage: Stage) -> bool | None:
     if field == "destination":
         return _destination(match, packet)
     if field == "source":  # of the other family; in an inet table it cannot hold, negated or not
+        return False
+    if field == "ct_original_destination" and any(network_range(value).family != packet.family for value in match.values):
         return False
     answer = _holds(field, match.values, packet, stage)
     return answer if answer is None or not match.negated else not answer
@@ -184,7 +187,7 @@ def _state(values: tuple[str, ...], packet: Packet, stage: Stage) -> bool | None
     if early(stage):  # before connection tracking has seen a packet its state is INVALID: xt_conntrack.c, nft_ct.c
         return None if stage.priority == CONNTRACK and stage.hook != "ingress" else "INVALID" in values
     if stage.phase == "new":
-        return "NEW" in values
+        return None if stage.helped and "RELATED" in values and "NEW" not in values else "NEW" in values
     return "ESTABLISHED" in values if stage.answered else None
 
 

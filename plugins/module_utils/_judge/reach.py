@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from .._model.network import BITS, numbers
+from .._model.ruleset import HELPER
 from .condition import CONNTRACK, TURNED, Packet, Phase, Stage, early
 from .segments import Segments, joined
 from .walk import Decision, Ends, Program, Surroundings, Walk
@@ -40,6 +41,8 @@ _WAY_IN: dict[Phase, tuple[Hook, ...]] = {
     "established": ("ingress", "prerouting", "input"),
     "reply": ("output", "postrouting", "egress"),
 }
+# Hooks that an answer may pass; one that comes from a container also comes in.
+_ANSWERS = ("ingress", "prerouting", "output", "forward", "postrouting", "egress")
 _LATER: tuple[Phase, ...] = ("reply", "established")
 REWRITING = frozenset(("dnat", "redirect", "netmap"))  # targets that change where a packet goes
 # Where connection tracking rewrites, whatever the priority of a nat chain: linux/netfilter_ipv4.h, nf_nat_core.c
@@ -59,7 +62,8 @@ class Part(NamedTuple):
 class Filter:
     """All that filters on a host. marked: something other than a rule may set marks. rewrite: see Surroundings.rewritten.
 
-    drops: name the rules that drop as well.
+    drops: name the rules that drop as well. helped: helpers of connection tracking may expect connections. fast_open: the
+    sysctl tcp_fastopen.
     """
 
     def __init__(
@@ -69,12 +73,15 @@ class Filter:
         marked: bool = False,
         rewrite: Rewrite | None = None,
         drops: bool = False,
+        helped: bool = False,
+        fast_open: int = 0,
     ) -> None:
-        self.tables, self.ipsets, self.rewrite, self.drops = tables, ipsets, rewrite, drops
+        self.tables, self.ipsets, self.rewrite, self.drops, self.fast_open = tables, ipsets, rewrite, drops, fast_open
         kinds = {(rule.target.kind, chain.hook) for table in tables for chain in table.chains.values() for rule in chain.rules}
         opaque = any(kind == "opaque" for kind, _hook in kinds)
         self.marked = marked
         self.ct_marks = opaque
+        self.helped = helped or any(rule.target == HELPER for table in tables for chain in table.chains.values() for rule in chain.rules)
         self.translates = any(kind == "snat" or kind in REWRITING for kind, _hook in kinds)
         # Only a chain that no packet from outside enters can take an answer, and no request, from connection tracking.
         self.answered = not opaque and not any(kind == "notrack" and hook != "prerouting" for kind, hook in kinds)
@@ -190,9 +197,13 @@ class Side(Surroundings):
         return self._senders
 
     def _reach(self, packet: Packet) -> list[Part]:
+        masked = 0
+
         def send(packets: dict[Packet, int], phase: Phase) -> tuple[dict[Packet, int], int, list[Walk]]:
+            nonlocal masked
             walks = self.walks(phase, _WAY_IN[phase], packet.interface)
-            return (*passing(packets, walks), walks)
+            passed, dropped, masked = passing(packets, walks, masked)
+            return passed, dropped, walks
 
         packets, may_drop, walks = send({packet: self.segments.everything}, "new")
         return self.answered(packet, packets, may_drop, walks, send)
@@ -212,7 +223,9 @@ class Side(Surroundings):
                 # Of a connection whose first packet was not tracked, a later one may be, and go elsewhere, or come from elsewhere.
                 may_drop |= union({one: mask for one, mask in packets.items() if one.tracked is None})
             stopped = arrived & ~union(packets)
-            if stopped:
+            if stopped and packet.protocol == "tcp" and self._fast(phase):
+                may_drop |= stopped  # TCP Fast Open: the first packet carries data
+            elif stopped:
                 # Who breaks the connection tracking (a reset that only the firewall believes) may pass in another state.
                 packets, _dropped, _more = send({start._replace(tracked=None): stopped}, phase)
                 arrived &= ~stopped | union(packets)
@@ -229,7 +242,7 @@ class Side(Surroundings):
         for table, one in sorted(found, key=lambda pair: pair[1].priority or 0):
             hook = one.hook or "forward"
             whole = hook in ("input", "output") or table.backend != "nftables"
-            stage = Stage(phase, hook, one.priority or 0, whole, self._whole.answered, self._whole.ct_marks)
+            stage = Stage(phase, hook, one.priority or 0, whole, self._whole.answered, self._whole.ct_marks, helped=self._whole.helped)
             walk = Walk(table, one, stage, self, {})
             walk.run(packets)
             packets = walk.passed
@@ -254,10 +267,14 @@ class Side(Surroundings):
                 if hook in ("ingress", "egress") and interface not in chain.devices:
                     continue
                 whole = hook in ("input", "output") or table.backend != "nftables"
-                stage = Stage(phase, hook, priority, whole, self._whole.answered, self._whole.ct_marks, forwarded)
+                stage = Stage(phase, hook, priority, whole, self._whole.answered, self._whole.ct_marks, forwarded, self._whole.helped)
                 programs = self._programs.setdefault((number, phase == "reply"), {})
                 found.append(Walk(table, chain, stage, self, programs))
         return sorted(found, key=lambda walk: (hooks.index(walk.stage.hook), *standing(walk)))
+
+    def _fast(self, phase: Phase) -> bool:
+        """Say whether a socket may take data before a phase: with a cookie from an earlier answer, or without (tcp_fastopen)."""
+        return self._whole.fast_open & 2 > 0 and (phase == "established" or self._whole.fast_open & 0x200 > 0)
 
     def explained(self, answer: Reach, mask: int, walks: list[Walk]) -> list[Part]:
         """Divide a set by the rules that decide, chain by chain. Policies that let pass are named only where no rule decides."""
@@ -296,14 +313,52 @@ def _divided(pieces: Mapping[tuple[Decision, ...], int], walk: Walk) -> Iterator
             yield tuple(dict.fromkeys(before + decisions)), share
 
 
-def passing(packets: dict[Packet, int], walks: Iterable[Walk]) -> tuple[dict[Packet, int], int]:
-    """Send packets through base chains; return what may pass, and which sources may be dropped."""
+def passing(packets: dict[Packet, int], walks: Iterable[Walk], masked: int = 0) -> tuple[dict[Packet, int], int, int]:
+    """Send packets through base chains; return what may pass, which sources may be dropped, and which were given another address.
+
+    masked: such sources. What a chain says of them where it sees the other address is not known.
+    """
     may_drop = 0
     for walk in walks:
         walk.run(packets)
-        packets = walk.passed
-        may_drop |= walk.may_drop
-    return packets, may_drop
+        left, doubt = unmasked(walk, packets, walk.passed, masked)
+        may_drop |= walk.may_drop | doubt
+        packets = left
+        for hit in walk.hits:
+            if any(entry.rule.target.kind == "snat" for entry in hit.entries):
+                masked |= hit.mask
+    return packets, may_drop, masked
+
+
+def unmasked(walk: Walk, before: Mapping[Packet, int], left: dict[Packet, int], masked: int) -> tuple[dict[Packet, int], int]:
+    """Take back the drops of a base chain that sees another source than the one it was asked for; return also whom that is about.
+
+    masked: the sources in place of which SNAT puts another address.
+    """
+    hook, place = walk.stage.hook, standing(walk)[0]
+    if walk.stage.phase == "reply":
+        elsewhere = hook == "ingress" or (hook in ("prerouting", "output") and place < -100)
+    else:
+        elsewhere = hook == "egress" or (hook in ("input", "postrouting") and place > 100)
+    doubt = masked & union(before) if masked and elsewhere and walk.may_drop else 0
+    if doubt:
+        left = dict(left)
+        for packet, mask in before.items():
+            left[packet] = left.get(packet, 0) | mask & doubt
+    return left, doubt
+
+
+def outward(table: Table) -> set[str]:
+    """Name the chains that answers may pass."""
+    waiting = [chain for chain in table.chains.values() if chain.hook in _ANSWERS]
+    found = {chain.name for chain in waiting}
+    while waiting:
+        for rule in waiting.pop().rules:
+            name = rule.target.argument
+            if rule.target.kind in ("jump", "goto") and name in table.chains and name not in found:
+                found.add(name)
+                waiting.append(table.chains[name])
+    return found
 
 
 def standing(walk: Walk) -> tuple[int, int]:

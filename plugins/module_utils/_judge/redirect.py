@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import groupby, permutations
+from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
 from .._model.network import BITS, network_range, spell
 from .approach import families_of, is_loopback, is_special, unmapped
 from .condition import Packet, Stage, bounds, holds
 from .path import Path
-from .reach import REWRITING, passing, standing, union
+from .reach import REWRITING, passing, standing, union, unmasked
 from .senders import settled
+from .sets import set_ports
 from .walk import Decision
 
 if TYPE_CHECKING:
@@ -131,12 +132,13 @@ def _early(side: Side, packet: Packet) -> tuple[list[Walk], dict[Packet, int], i
         enumerate(early()), key=lambda pair: (pair[1].chain.type == "nat", pair[1].stage.hook, standing(pair[1]))
     ):
         places = [place for place, _walk in tied]
-        orders = list(permutations(places))[:6] if nat else [tuple(places)]
+        # The first that rewrites ends it, so each of them comes first once.
+        orders = [places[start:] + places[:start] for start in range(len(places) if nat else 1)]
         results = []
         for order in orders:
             every = early()
             chosen = [every[place] for place in order]
-            passed, dropped = passing(packets, chosen)
+            passed, dropped, _masked = passing(packets, chosen)
             results.append(passed)
             may_drop |= dropped
             walks += chosen
@@ -153,8 +155,7 @@ def _onwards(side: Side, came: Packet, sent: Packet, packets: dict[Packet, int],
     forwarded = sent.leaving != ""
     late: tuple[Hook, ...] = ("forward", "postrouting", "egress") if forwarded else ("input",)
     new = side.walks("new", late, sent.leaving, forwarded)
-    passed, dropped = passing(packets, new)
-    masked = any(hit.entries and hit.entries[0].rule.target.kind == "snat" for walk in new for hit in walk.hits)
+    passed, dropped, masked = passing(packets, new)
 
     def send(start: dict[Packet, int], phase: Phase) -> tuple[dict[Packet, int], int, list[Walk]]:
         first, last = (sent.leaving, came.interface) if phase == "reply" else (came.interface, sent.leaving)
@@ -165,16 +166,15 @@ def _onwards(side: Side, came: Packet, sent: Packet, packets: dict[Packet, int],
             way = side.walks(phase, early, first, forwarded) + side.walks(phase, late, last, forwarded)
         may_stop, left = 0, start
         for walk in way:
+            before = left
             if _as_sent(walk):
                 walk.run({_before(packet): mask for packet, mask in left.items()})
                 left = {_after(packet, sent): mask for packet, mask in walk.passed.items()}
             else:
                 walk.run(left)
                 left = walk.passed
-            # To an answer whose other end was rewritten as well, PREROUTING sees an address of this machine.
-            if masked and phase == "reply" and walk.stage.hook in early and any(hit.kind != "accept" for hit in walk.hits):
-                left, may_stop = start, may_stop | union(start)
-            may_stop |= walk.may_drop
+            left, doubt = unmasked(walk, before, left, masked)
+            may_stop |= walk.may_drop | doubt
         if phase == "reply" and forwarded and (sent.origin or masked):  # an answer that is not tracked is not translated back
             may_stop |= union({packet: mask for packet, mask in left.items() if packet.tracked is not True})
         return left, may_stop, way
@@ -212,9 +212,9 @@ class Redirects:
         self._routes.sort(key=lambda pair: pair[0].first - pair[0].last)  # the longest prefix first
         self._policed = {family for family in BITS if any(rule.family == family for rule in host.rules)}
         self._unrouted = any(gap.subject in ("routes", "rtnetlink") for gap in host.gaps)
-        self._forwarding6 = host.sysctls.get("net/ipv6/conf/all/forwarding", 0)
+        self._sysctls = host.sysctls
         self._ends: dict[Packet, list[End]] = {}
-        self._bounds = _port_bounds(firewall.tables)
+        self._bounds = sorted({*_port_bounds(firewall.tables), *set_ports(firewall.ipsets)})
 
     def ends(self, packet: Packet) -> list[End]:
         found = self._ends.get(packet)
@@ -242,7 +242,9 @@ class Redirects:
             return packet._replace(cast="LOCAL" if packet.origin else packet.cast), True
         if self._approach.is_own(spell(family, destination)):
             return packet._replace(cast="LOCAL"), True
-        forwarding = self._approach.sysctl(packet.interface, "forwarding", both=False) if family == "ipv4" else self._forwarding6
+        if self._is_shared(family, destination):
+            return packet._replace(cast="BROADCAST" if destination in self._approach.broadcasts else "MULTICAST"), False
+        forwarding = self._forwarding(family, packet.interface)
         if forwarding == 0:
             return None
         covering = [
@@ -259,13 +261,20 @@ class Redirects:
             return packet._replace(cast="FOREIGN", leaving=None), False
         return packet._replace(cast="FOREIGN", leaving=longest[0].interface), forwarding is not None
 
+    def _forwarding(self, family: Family, interface: str) -> int | None:
+        """Return the sysctl that counts for what comes in on an interface; None when it is not known (ip6_forward)."""
+        if family == "ipv4":
+            return self._approach.sysctl(interface, "forwarding", both=False)
+        every = self._sysctls.get("net/ipv6/conf/all/forwarding", 0)
+        return every or self._sysctls.get(f"net/ipv6/conf/{interface}/force_forwarding", every)
+
     def into(self, row: Listener, allow: Sequence[str]) -> list[Path]:
         """Return the ways over a rewriting rule to a socket."""
         paths = []
         for family in families_of(row):
             wanted = self._ports(family, row)
             interfaces = [interface for interface in self._approach.interfaces if self._approach.hears(row, interface)] if wanted else []
-            destinations = self._destinations(family, row) if interfaces else []
+            destinations = self._destinations(family, row.protocol, row) if interfaces else []
             if len(wanted) * len(destinations) * len(interfaces) > _MOST_PROBES:
                 paths += self._untold(family, row)
                 wanted, destinations = wanted[:_FEW], destinations[:_FEW]
@@ -285,7 +294,7 @@ class Redirects:
             if not any(self._may_concern(table, rule, family, protocol) for table, _chain, rule in self._rules):
                 continue
             for interface in self._approach.interfaces:
-                for cast, destination in self._destinations(family):
+                for cast, destination in self._destinations(family, protocol):
                     packet = Packet(family, protocol, destination, port, interface.name, cast)
                     for end in self.ends(packet) if cast != "FOREIGN" else ():
                         if end.packet.origin:
@@ -329,7 +338,7 @@ class Redirects:
     def _meets(self, packet: Packet, row: Listener) -> Reach:
         """Say whether the socket takes a packet for its port on this machine."""
         if row.scope == "wildcard":
-            return "accepted"
+            return "accepted" if packet.cast in ("LOCAL", "ANYCAST") or row.protocol in ("udp", "udplite") else "dropped"
         address = unmapped(row.address)
         if packet.destination is None:  # one of the interface's addresses
             here = {
@@ -348,9 +357,15 @@ class Redirects:
     def _leads(self, table: Table, rule: Rule, family: Family, row: Listener) -> bool:
         """Say whether a rule may send packets to the socket's port on this machine."""
         return self._may_concern(table, rule, family, row.protocol) and any(
-            port == row.port and (address is None or is_loopback(family, address) or self._approach.is_own(spell(family, address)))
+            port == row.port and (address is None or self._may_be_here(family, address))
             for address, port in choices(rule.target, None, row.port, family)
         )
+
+    def _may_be_here(self, family: Family, address: int) -> bool:
+        return is_loopback(family, address) or self._is_shared(family, address) or self._approach.is_own(spell(family, address))
+
+    def _is_shared(self, family: Family, address: int) -> bool:
+        return is_special(family, address) or (family == "ipv4" and address in self._approach.broadcasts)
 
     def _ports(self, family: Family, row: Listener) -> list[int]:
         """Return one of each kind of port that rules may turn into the socket's, as far as rules tell ports apart."""
@@ -368,7 +383,7 @@ class Redirects:
                 found.update(bound for bound in (low, *self._bounds) if low <= bound <= high)
         return sorted(found)
 
-    def _destinations(self, family: Family, row: Listener | None = None) -> list[tuple[str, int]]:
+    def _destinations(self, family: Family, protocol: str, row: Listener | None = None) -> list[tuple[str, int]]:
         """Return one address of each kind that rules tell apart: of this machine, loopback (IPv4), and foreign ones."""
         found = [(group.cast, group.addresses[0]) for group in self._approach.own_destinations(family)]
         others = {*self._approach.one_of_each(family, 0, (1 << BITS[family]) - 1), *_ELSEWHERE[family]}
@@ -381,6 +396,8 @@ class Redirects:
                 found.append(("LOCAL", address))
             elif not is_special(family, address):
                 found.append(("FOREIGN", address))
+        if protocol in ("udp", "udplite"):
+            found += self._approach.shared_destinations(family)
         return found
 
     def _mapped(self, family: Family, address: int, destinations: Iterable[int]) -> set[int]:

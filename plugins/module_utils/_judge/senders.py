@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from .._model.network import subtract
 from .condition import bounds
-from .reach import Part
+from .reach import Part, outward
 
 if TYPE_CHECKING:
     from typing import Callable
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 _Key = TypeVar("_Key", bound=Hashable)
 _MOST = 16
 _USUAL = 49152  # a port that systems choose by themselves
-_OUTWARD = ("output", "forward", "postrouting", "egress")
 
 
 class Ports(NamedTuple):
@@ -34,9 +33,9 @@ def kinds(tables: Sequence[Table]) -> Ports:
     """Return the source ports to try. In an answer the sender's port is the destination port."""
     starts = {1}
     for table in tables:
-        outward = _outward(table)
+        answers = outward(table)
         for chain in table.chains.values():
-            fields = {"source_port", "any_port"} | ({"destination_port"} if chain.name in outward else set())
+            fields = {"source_port", "any_port"} | ({"destination_port"} if chain.name in answers else set())
             for rule in chain.rules:
                 for match in rule.matches:
                     if match.field in fields:
@@ -47,19 +46,6 @@ def kinds(tables: Sequence[Table]) -> Ports:
     usual = max(start for start in found if start <= _USUAL)
     found.sort(key=lambda start: start != usual)
     return Ports(tuple(_USUAL if start == usual else start for start in found[:_MOST]), len(found) <= _MOST)
-
-
-def _outward(table: Table) -> set[str]:
-    """Name the chains that answers may pass."""
-    waiting = [chain for chain in table.chains.values() if chain.hook in _OUTWARD]
-    found = {chain.name for chain in waiting}
-    while waiting:
-        for rule in waiting.pop().rules:
-            name = rule.target.argument
-            if rule.target.kind in ("jump", "goto") and name in table.chains and name not in found:
-                found.add(name)
-                waiting.append(table.chains[name])
-    return found
 
 
 def settled(

@@ -93,3 +93,16 @@ def members(name: str, ipsets: Mapping[str, SetElements], family: Family) -> Mem
         return nothing
     entries.sort(key=lambda entry: -entry[0])
     return Members(parts, tuple((split, inside) for _size, split, inside in entries), family, True)
+
+
+def set_ports(ipsets: Mapping[str, SetElements]) -> set[int]:
+    """Return every port at which an entry of a set begins, or ends, to hold."""
+    found: set[int] = set()
+    for elements in ipsets.values():
+        parts = elements.type.partition(":")[2].split(",")
+        for entry in (*elements.entries, *elements.excluded):
+            for part, value in zip(parts, entry.split(",")):
+                first, _dash, last = value.rpartition(":")[2].partition("-")
+                if part == "port" and first.isdigit() and (last or first).isdigit():
+                    found.update((int(first), int(last or first) + 1))
+    return found - {65536}

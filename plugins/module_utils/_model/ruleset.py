@@ -78,6 +78,9 @@ class Target(NamedTuple):
     argument: str = ""
 
 
+HELPER = Target("continue", "helper")  # a helper of connection tracking: it may expect other connections
+
+
 class Rule(NamedTuple):
     """number: 1-based place in its chain, as `iptables -L --line-numbers` counts.
 

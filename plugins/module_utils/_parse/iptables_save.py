@@ -12,7 +12,7 @@ from typing import Callable, Literal, Optional
 
 from .._model.gap import Gap
 from .._model.network import BITS, network_range
-from .._model.ruleset import Backend, Chain, Match, Rule, Table, Target, TargetKind, builtin_base
+from .._model.ruleset import HELPER, Backend, Chain, Match, Rule, Table, Target, TargetKind, builtin_base
 from .error import ParseError
 from .protocol import protocol_name
 
@@ -686,7 +686,7 @@ def _argument(name: str, words: list[str]) -> Target:
     if name == "CT":
         if "[unsupported" in words:
             return Target("opaque", f"CT {said}")
-        return _FINAL["NOTRACK"] if "--notrack" in words else _LOGGED
+        return _FINAL["NOTRACK"] if "--notrack" in words else HELPER if "--helper" in words else _LOGGED
     values = dict(zip(words[::2], words[1::2]))
     if name == "MARK" and len(words) == 2:
         try:

@@ -17,7 +17,7 @@ from typing import Any, Callable, NamedTuple
 
 from .._model.gap import Gap
 from .._model.network import network_range
-from .._model.ruleset import Chain, Match, MatchField, Rule, SetElements, Table, Target
+from .._model.ruleset import HELPER, Chain, Match, MatchField, Rule, SetElements, Table, Target
 from .error import ParseError
 from .protocol import protocol_name
 
@@ -44,9 +44,9 @@ _EXTENSIONS = (
     "ipv6-opts",
     "mobility-header",
 )
-_HARMLESS = ("counter", "log", "comment", "last", "dup", "flow", "secmark", "ct helper", "ct timeout", "ct expectation")
+_HARMLESS = ("counter", "log", "comment", "last", "dup", "flow", "secmark", "ct timeout")
 _HARMLESS_META = ("priority", "nftrace", "secmark", "pkttype")
-_HARMLESS_CT = ("event", "helper", "label", "secmark", "zone")
+_HARMLESS_CT = ("event", "label", "secmark", "zone")
 _HARMLESS_FIELDS = ("dscp", "ecn", "ttl", "hoplimit", "flowlabel")
 _FULL = 0xFFFFFFFF
 _PARTS = 4096  # of one rule; a map or a set of concatenations becomes that many rules at most
@@ -300,7 +300,7 @@ class _Statements:
                 return done
             effect = _effect(kind, body)
             if effect is not None:
-                if effect.kind != "continue":
+                if effect != Target("continue"):
                     done += [_Part(way, effect) for way in ways]
                     ways = [_after(way, effect) for way in ways]
                 continue
@@ -629,6 +629,8 @@ def _effect(kind: str, body: Any) -> Target | None:
     """Return what a statement changes for the statements and rules after it; `continue` for nothing."""
     if kind in _HARMLESS:
         return Target("continue")
+    if kind in ("ct helper", "ct expectation"):
+        return HELPER
     if kind == "notrack":
         return Target("notrack")
     if kind == "tproxy":
@@ -642,6 +644,8 @@ def _effect(kind: str, body: Any) -> Target | None:
             return Target("mark", _new_mark(body.get("value")))
         except (_Unknown, ValueError, TypeError):
             pass
+    elif (what, key) == ("ct", "helper"):
+        return HELPER
     elif (
         (what == "meta" and key in _HARMLESS_META)
         or (what == "ct" and key in _HARMLESS_CT)

@@ -334,6 +334,62 @@ TRAPS = (
             chain in { type filter hook input priority 0; meta mark & 0xf == 0x5 tcp dport 6379 drop; }; }'""",
          FAR, NEAR, "exposed"),
     Trap("T22 a mark that nobody sets", "ipt -A INPUT -p tcp --dport 6379 -m mark ! --mark 1 -j DROP", (), NEAR, "sealed"),
+    # what a set, or where a connection was first sent to, tells apart
+    Trap("a set of ports that is redirected",
+         "ipset create p bitmap:port range 0-65535; ipset add p 16379; $nft4 -t raw -A PREROUTING -p tcp --dport 6379 -j DROP; "
+         "$nft4 -t nat -A PREROUTING -p tcp -m set --match-set p dst -j REDIRECT --to-ports 6379",
+         (f"{NEAR4} 16379",), (NEAR4,), "exposed", listeners=("0.0.0.0@6379",)),
+    Trap("a set of foreign addresses that is redirected",
+         "ipset create p hash:net; ipset add p 203.0.113.0/24; $old4 -t raw -A PREROUTING -p tcp --dport 6379 -j DROP; "
+         "$old4 -t nat -A PREROUTING -p tcp -m set --match-set p dst -j REDIRECT --to-ports 6379",
+         ("near 203.0.113.9 16379",), (f"{NEAR4} 16379",), "exposed", listeners=("0.0.0.0@6379",)),
+    Trap("a set with one of the own addresses",
+         "ipset create p hash:ip; ipset add p 10.77.2.1; $old4 -P INPUT DROP; $old4 -A INPUT -m set --match-set p dst -j ACCEPT",
+         (ACROSS4,), (NEAR4,), "exposed", listeners=("0.0.0.0@6379",)),
+    Trap("a set with one of the own addresses that drops",
+         "ipset create p hash:ip; ipset add p 10.77.1.1; $nft4 -A INPUT -m set --match-set p dst -j DROP",
+         (ACROSS4,), (NEAR4,), "exposed", listeners=("0.0.0.0@6379",)),
+    Trap("the answers from one of the own addresses are dropped", "$nft4 -A OUTPUT -s 10.77.1.1 -p tcp --sport 6379 -j DROP",
+         (ACROSS4,), (NEAR4,), "exposed", listeners=("0.0.0.0@6379",)),
+    Trap("the answers from a set are dropped",
+         "ipset create p hash:ip; ipset add p 10.77.1.1; $nft4 -A OUTPUT -m set --match-set p src -p tcp --sport 6379 -j DROP",
+         (ACROSS4,), (NEAR4,), "exposed", listeners=("0.0.0.0@6379",)),
+    Trap("ctorigdst of one of the own addresses",
+         "$nft4 -P INPUT DROP; $nft4 -A INPUT -m conntrack --ctstate ESTABLISHED -j ACCEPT; $nft4 -A INPUT -m conntrack --ctorigdst 10.77.2.1 -j ACCEPT",
+         (ACROSS4,), (NEAR4,), "exposed", listeners=("0.0.0.0@6379",)),
+    Trap("ct original daddr does not hold for the other family, negated or not",
+         """nft -f - <<< 'table inet t { chain c { type filter hook input priority 0; tcp dport 6379 ct original ip daddr != 192.0.2.1 drop; }; }'""",
+         (NEAR6,), (NEAR4,), "exposed"),
+    Trap("four nat tables of one priority",
+         """nft -f - <<< 'table ip z { chain raw { type filter hook prerouting priority -300; tcp dport 6379 drop; }; }'
+            for t in a:7000 b:7001 c:7002 d:6379; do
+              nft -f - <<< "table ip ${t%:*} { chain p { type nat hook prerouting priority -100; tcp dport 16379 redirect to :${t#*:}; }; }"
+            done""",
+         (f"{NEAR4} 16379",), (NEAR4,), "unknown", listeners=("0.0.0.0@6379",)),
+    # another source, behind SNAT
+    Trap("SNAT in INPUT hides the source from the answer",
+         "$nft4 -t nat -A INPUT -s 10.77.1.2 -p tcp --dport 6379 -j SNAT --to-source 10.77.9.2; "
+         "$nft4 -t raw -A OUTPUT -d 10.77.1.2 -p tcp --sport 6379 -j DROP; $nft4 -A INPUT ! -s 10.77.1.2 -p tcp --dport 6379 -j DROP",
+         (NEAR4,), (FAR4,), "unknown", listeners=("0.0.0.0@6379",)),
+    Trap("SNAT in INPUT hides the source from a chain behind it",
+         """nft -f - <<< 'table ip t { chain i { type nat hook input priority 100; tcp dport 6379 snat to 10.77.9.1; };
+            chain o { type filter hook input priority 200; tcp dport 6379 ip saddr != 10.77.9.1 drop; }; }'""",
+         (NEAR4,), (), "unknown", listeners=("0.0.0.0@6379",)),
+    Trap("MASQUERADE hides the source from what leaves",
+         """published; $nft4 -t nat -A POSTROUTING -o eth2 -j MASQUERADE
+            nft -f - <<< 'table netdev e { chain c { type filter hook egress device eth2 priority 0; ip saddr != 10.77.9.1 drop; }; }'""",
+         (NEAR4,), (), "unknown", 8080, (BEHIND,)),
+    Trap("MASQUERADE behind an exception hides the source from the answer",
+         "published; $nft4 -P FORWARD DROP; $nft4 -A FORWARD -s 10.77.1.2 -j ACCEPT; $nft4 -A FORWARD -d 10.77.1.2 -j ACCEPT; "
+         "$nft4 -t nat -A POSTROUTING -s 10.77.2.0/24 -j ACCEPT; $nft4 -t nat -A POSTROUTING -j MASQUERADE; "
+         "$nft4 -t raw -A PREROUTING -s 10.77.9.2 -d 10.77.1.2 -j DROP",
+         (NEAR4,), (FAR4,), "unknown", 8080, (BEHIND,)),
+    Trap("a mark from the port of a bridge",
+         """ip address flush dev eth0; ip link add br0 type bridge; ip link set br0 address 02:00:00:00:01:01; ip link set br0 up
+            ip link set eth0 master br0; ip address add 10.77.1.1/24 dev br0; sleep 1
+            nft -f - <<< 'table netdev t { chain c { type filter hook ingress device eth0 priority 0; meta mark set 1; }; }'
+            $nft4 -A INPUT -p tcp --dport 6379 -m mark ! --mark 1 -j DROP""",
+         (NEAR4,), (FAR4,), "unknown", listeners=("0.0.0.0@6379",)),
     # limits
     Trap("T23 a limit lets the first through", "$nft4 -P INPUT DROP; $nft4 -A INPUT -p tcp --dport 6379 -m limit --limit 1/hour --limit-burst 2 -j ACCEPT",
          (NEAR4,), (FAR4,), "unknown", listeners=("0.0.0.0@6379",)),
