@@ -320,3 +320,12 @@ def test_recorded_evidence_is_judged_alike():
     firewall["tables"][0]["chains"][0]["rules"][0]["matches"][0]["values"] = ["nonsense"]
     with pytest.raises(RecordError, match=r"firewall: .*nonsense"):
         evidence_from_facts(listeners, firewall)
+
+
+def test_a_datagram_needs_no_source():
+    found = evidence(
+        listener("::", port=5353, protocol="udp", state="UNCONN", v6only=True), tables=filtered("-A INPUT ! -s ::/128 -j DROP", "ip6")
+    )
+    assert verdict(found, UDP).verdict == "exposed"
+    tcp = evidence(listener("::", v6only=True), tables=filtered("-A INPUT ! -s ::/128 -j DROP", "ip6"))
+    assert verdict(tcp).verdict == "sealed"

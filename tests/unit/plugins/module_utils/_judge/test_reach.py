@@ -210,3 +210,27 @@ def test_cidrs_cover_a_range_exactly():
     assert list(cidrs("ipv4", 0, (1 << 32) - 1)) == ["0.0.0.0/0"]
     assert list(cidrs("ipv4", 1, 6)) == ["0.0.0.1/32", "0.0.0.2/31", "0.0.0.4/31", "0.0.0.6/32"]
     assert list(cidrs("ipv6", 0, (1 << 128) - 1)) == ["::/0"]
+
+
+@pytest.mark.parametrize(
+    ("rules", "options", "expected"),
+    [
+        (["-A INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT", "-A INPUT -j DROP"], {}, "dropped"),
+        (["-A INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT", "-A INPUT -j DROP"], {"helped": True}, "maybe"),
+        (["-A INPUT -p tcp --syn -j ACCEPT", "-A INPUT -j DROP"], {"fast_open": 1}, "dropped"),
+        (["-A INPUT -p tcp --syn -j ACCEPT", "-A INPUT -j DROP"], {"fast_open": 3}, "maybe"),
+        ([":OUTPUT ACCEPT [0:0]", "-A OUTPUT -p tcp --sport 5432 -j DROP"], {"fast_open": 3}, "dropped"),
+        ([":OUTPUT ACCEPT [0:0]", "-A OUTPUT -p tcp --sport 5432 -j DROP"], {"fast_open": 0x603}, "maybe"),
+    ],
+)
+def test_connections_that_are_expected_and_data_in_the_first_packet(rules, options, expected):
+    parts = Filter(tables(*rules), {}, **options).reach(Packet("ipv4", "tcp", network_range("10.0.0.5").first, 5432, "eth0"))
+    assert {part.reach for part in parts} == {expected}
+
+
+def test_a_rule_that_assigns_a_helper_makes_connections_expected():
+    rules = ["-A INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT", "-A INPUT -j DROP"]
+    raw = parse(
+        "*raw\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -p tcp --dport 21 -j CT --helper ftp\nCOMMIT\n", "test", "iptables-legacy", "ip"
+    )[0]
+    assert answer([*raw, *tables(*rules)])[0] == "maybe"

@@ -25,15 +25,16 @@ TO_CONTAINER = Route("ipv4", "172.17.0.0/16", None, "docker0", "main", "unicast"
 DNAT = "-A PREROUTING -p tcp --dport 8080 -j DNAT --to-destination 172.17.0.2:80"
 
 
-def listener(address="0.0.0.0", port=5432):
+def listener(address="0.0.0.0", port=5432, protocol="tcp"):
     return Listener(
-        "tcp", "ipv6" if ":" in address else "ipv4", address, port, False, None, scope_of(address), 0, "root",
+        protocol, "ipv6" if ":" in address else "ipv4", address, port, False, None, scope_of(address), 0, "root",
         port, (port,), "postgres", "postgres", None, None, None, "1", 0, False, None, "LISTEN", "", 0, (),
     )  # fmt: skip
 
 
 def seen(
     *rows,
+    protocol="tcp",
     nat="",
     rules="",
     port=5432,
@@ -55,7 +56,7 @@ def seen(
     sysctls |= {f"net/ipv4/conf/all/{key}": 0 for key in values}
     host = HostNetwork(INTERFACES, tuple(routes), tuple(policy), sysctls, 0, tuple(gaps))
     evidence = Evidence(rows, (), (), "1", Firewall(tuple(tables), {}, (), {}), host)
-    (one,) = judge(evidence, [Service("it", port)])
+    (one,) = judge(evidence, [Service("it", port, protocol)])
     return one
 
 
@@ -185,3 +186,29 @@ def test_a_rule_with_too_many_ways_to_try_is_named():
     many = "\n".join(f"-A INPUT -p udp --dport {port} -j DROP" for port in range(1, 1200, 2))
     exposure = seen(listener("127.0.0.1"), nat="-A PREROUTING -p tcp -j DNAT --to-destination 127.0.0.1:5432", localnet=1, rules=many)
     assert ("any", "redirect", "maybe") in ways(exposure)
+
+
+CLOSED = "-A INPUT -m conntrack ! --ctstate DNAT -j DROP"
+
+
+@pytest.mark.parametrize(
+    ("nat", "reach"),
+    [
+        ("-A PREROUTING -d 255.255.255.255 -p udp --dport 99 -j REDIRECT --to-ports 5432", "accepted"),
+        ("-A PREROUTING -m addrtype --dst-type BROADCAST -p udp --dport 99 -j REDIRECT --to-ports 5432", "accepted"),
+        ("-A PREROUTING -d 224.0.0.251 -p udp --dport 99 -j REDIRECT --to-ports 5432", "accepted"),
+        ("-A PREROUTING -p udp --dport 99 -j DNAT --to-destination 10.0.0.255:5432", "maybe"),
+        ("-A PREROUTING -p udp --dport 99 -j DNAT --to-destination 224.0.0.1:5432", "maybe"),
+    ],
+)
+def test_datagrams_to_many_are_redirected_too(nat, reach):
+    assert reach in {path.reach for path in seen(listener(protocol="udp"), protocol="udp", nat=nat, rules=CLOSED).paths}
+    tcp = seen(listener(), nat=nat.replace("udp", "tcp"), rules=CLOSED)
+    assert not [path for path in tcp.paths if set(path.destinations) & {"255.255.255.255", "10.0.0.255", "224.0.0.251"}], tcp
+
+
+def test_the_sender_may_choose_a_port_that_answers_of_a_container_pass_with():
+    raw = "*raw\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -i docker0 -p tcp --dport 1:19999 -j DROP\n"
+    raw += "-A PREROUTING -i docker0 -p tcp --dport 20001:65535 -j DROP\nCOMMIT\n"
+    rules = f"-A INPUT -p tcp --sport 40000 -j LOG\nCOMMIT\n{raw}*security\n:INPUT ACCEPT [0:0]"
+    assert ("eth0", "redirect", "accepted") in ways(seen(port=8080, nat=DNAT, rules=rules))
