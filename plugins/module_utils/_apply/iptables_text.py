@@ -102,7 +102,9 @@ def _sections(ruleset: str) -> dict[str, list[tuple[int, str]]]:
         if line.startswith("*"):
             if table:
                 raise ApplyError(f"line {number} of the ruleset: the table {table} has no COMMIT before {line}")
-            table = line[1:].strip()
+            if not re.fullmatch(r"\*[a-z]+", line):  # iptables-restore takes the first word, and we the line
+                raise ApplyError(f"line {number} of the ruleset names no table (such as *filter): {line}")
+            table = line[1:]
             if table in found:
                 raise ApplyError(f"line {number} of the ruleset: the table {table} comes twice")
             found[table] = []

@@ -119,6 +119,9 @@ def test_every_dump_is_read_whole(path):
         ("*filter\nCOMMIT\n-A INPUT -j DROP\n", "line 3 of the ruleset stands in no table"),
         ("*filter\n", "the ruleset ends before the COMMIT of the table filter"),
         ("*filter\n*nat\nCOMMIT\n", "line 2 of the ruleset: the table filter has no COMMIT before *nat"),
+        ("*filter ;touch /tmp/x;\nCOMMIT\n", "line 1 of the ruleset names no table (such as *filter): *filter ;touch /tmp/x;"),
+        ("*filter x\nCOMMIT\n", "line 1 of the ruleset names no table (such as *filter): *filter x"),
+        ("*\nCOMMIT\n", "line 1 of the ruleset names no table"),
         ("*filter\nCOMMIT\n*filter\nCOMMIT\n", "line 3 of the ruleset: the table filter comes twice"),
     ],
 )
