@@ -10,6 +10,7 @@ import functools
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -49,6 +50,7 @@ def root() -> Path:
         if not made.is_dir():
             options = ["--quiet", "--variant=minbase", f"--include={PACKAGES}", "--aptopt=APT::Install-Recommends \"false\"",
                        "--dpkgopt=force-unsafe-io", "--dpkgopt=path-exclude=/usr/share/doc/*"]  # fmt: skip
+            shutil.rmtree(f"{made}.new", ignore_errors=True)
             subprocess.run(["mmdebstrap", *options, SUITE, f"{made}.new"], check=True)
             os.rename(f"{made}.new", made)
     return made
