@@ -12,6 +12,9 @@ Python: `sh undo` in that folder is all. One name in it is the state; who rename
     armed -> undoing -> restored    by the process itself, or by whoever runs `undo`
                      -> failed      when a tool refused; `log` has what it said
 
+Two more names are for the process: `applying`, which becomes `applied` or `refused`, and `waiting`, which whoever wants no
+more waiting removes. All are there from the beginning and only renamed, because a full disk must not be in the way.
+
 The process is no child of the module's session. It applies the rules itself, so that they are never there without it, and
 counts seconds of sleep: a clock that is set does not matter.
 """
@@ -51,18 +54,23 @@ export PATH LC_ALL
 cd {folder} || exit
 exec >>log 2>&1 </dev/null
 trap '' HUP
-[ "$(readlink /proc/self/ns/net)" = "{namespace}" ] || {{ echo "this is another network namespace" >refused; exit 1; }}
-echo $$ >pid
+refuse() {{ echo "$1"; mv applying refused; exit 1; }}
+[ "$(readlink /proc/self/ns/net)" = "{namespace}" ] || refuse "this is another network namespace"
+echo $$ >pid || refuse "the number of this process could not be written to {folder}"
 mv ready armed 2>/dev/null || exit
-if {apply}; then
-  : >applied
-else
-  sh {folder}/undo
-  : >refused
-  exit 1
+outcome=refused
+if [ -e armed ] && {apply}; then
+  outcome=applied
 fi
+# Whoever went back before that did so too early.
+while [ -e undoing ]; do sleep 1; done
+if mv restored armed 2>/dev/null || mv failed armed 2>/dev/null; then
+  outcome=refused
+fi
+[ "$outcome" = applied ] || sh {folder}/undo
+mv applying "$outcome"
 left={seconds}
-while [ -e armed ] && [ ! -e now ] && [ "$left" -gt 0 ]; do
+while [ -e armed ] && [ -e waiting ] && [ "$left" -gt 0 ]; do
   sleep 1
   left=$((left - 1))
 done
@@ -121,7 +129,7 @@ class Run(NamedTuple):
     def undo(self, run: Runner) -> State:
         """Have the former rules put back, by the process, which nobody's session can take along; without it, here."""
         with suppress(OSError):  # asked before, or gone
-            _put(self.path("now"), "")
+            os.unlink(self.path("waiting"))
         until = time.monotonic() + _PATIENCE
         while not self.call_off() and self.state in ("armed", "undoing") and time.monotonic() < until:
             if self.state == "armed" and not self.alive():
@@ -194,6 +202,8 @@ def _pending(own: str) -> str:
         run = run_of(token)
         if token == own or not os.path.isdir(run.folder):
             continue
+        if run.alive() and os.path.exists(run.path("applying")):  # may go on after somebody went back
+            return f"another run ({token}) is at work"
         if run.call_off() or run.state in ("confirmed", "restored", "gone"):
             run.remove()
         elif run.state == "failed":
@@ -251,8 +261,8 @@ def _write(this: Run, changes: Sequence[tuple[Iptables | Nftables, Change]], sec
     _put(this.path("plan"), json.dumps({"sides": plan, **facts}))
     _put(this.path("undo"), _UNDO.format(folder=this.folder, steps="".join(steps)))
     _put(this.path("process"), _PROCESS.format(folder=this.folder, namespace=namespace, apply=apply, seconds=seconds))
-    _put(this.path("log"), "")
-    _put(this.path("ready"), "")
+    for name in ("log", "pid", "applying", "waiting", "ready"):
+        _put(this.path(name), "")
 
 
 def _put(path: str, text: str) -> None:

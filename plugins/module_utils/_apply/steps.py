@@ -118,9 +118,8 @@ def _diff(changes: Sequence[tuple[Iptables | Nftables, Change]], boot: Boot) -> 
 
 def _verify(run: Runner, this: deadman.Run, changes: Sequence[tuple[Iptables | Nftables, Change]]) -> None:
     """Raise ApplyError unless the rules were applied, and the kernel holds what was foreseen."""
-    refused = this.read("refused")
     if os.path.exists(this.path("refused")) and this.call_off():
-        raise ApplyError(f"{refused.strip()}. Nothing was applied.")
+        raise ApplyError(f"{this.read('log').strip() or 'the process could not begin'}. Nothing was applied.")
     if os.path.exists(this.path("applied")):
         surprises = [side.title for side, change in changes if side.standing(change) != change.after]
         if not surprises:

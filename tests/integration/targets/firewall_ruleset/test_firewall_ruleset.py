@@ -125,6 +125,27 @@ mkdir -p /etc/systemd/system; ip link set lo up; echo ready; exec sleep infinity
         command = [*self._enter, "ansible", "testhost", "-m", "loopguard.loopback.firewall_ruleset", "-a", json.dumps(arguments), *options]
         return subprocess.run(command, capture_output=True, text=True, check=False).stdout
 
+    def wrap(self, tool, script):
+        """Put a script around a tool. In it, `real` is the tool."""
+        self.sh(
+            f'''
+path=$(readlink -f "$(command -v {tool})"); cp "$path" /run/real-{tool}
+cat >/run/wrapped-{tool} <<'END'
+#!/bin/bash
+real() {{ (exec -a "${{0##*/}}" /run/real-{tool} "$@"); }}
+{script}
+END
+chmod +x /run/wrapped-{tool}; mount --bind /run/wrapped-{tool} "$path"
+'''
+        )
+
+    def when_applying(self, kind, before=":", after=":"):
+        """Have something happen before or after the process applies the new rules, of IPv4 where there are two."""
+        tool = "nft" if kind == "nftables" else f"{kind}-restore"
+        mine = '"-f nftables.new"' if kind == "nftables" else f'"--wait 30 --noflush {tool}"'
+        words = '"$*"' if kind == "nftables" else '"$* ${0##*/}"'
+        self.wrap(tool, f'[ {words} = {mine} ] || {{ real "$@"; exit; }}\n{before}\nreal "$@"; status=$?\n{after}\nexit $status')
+
     def dump(self):
         """Return what every tool shows, without counters and times."""
         text = re.sub(r"^#.*\n| \[\d+:\d+\]$", "", self.sh(DUMPS), flags=re.MULTILINE)
@@ -334,6 +355,35 @@ def test_when_somebody_ends_the_process_there_is_still_a_way_back(full, kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_rules_that_come_after_the_rollback_are_taken_back(full, kind):
+    before = full.dump()
+    full.when_applying(kind, "touch /run/arrived; until [ -e /run/go ]; do sleep 0.1; done")
+    run = full.start(backend=kind, ruleset=RULESETS[kind], confirm=True, confirm_timeout=600)
+    full.sh("until [ -e /run/arrived ]; do sleep 0.1; done; sh /run/loopguard/t/undo; [ -e /run/loopguard/t/restored ]; touch /run/go")
+    result = json.loads(run.communicate()[0])
+    assert "The new rules could not be applied: " in result["msg"]
+    assert "The former rules stand again" in result["msg"]
+    assert full.dump() == before
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_disk_that_fills_up_while_rules_are_applied_is_not_in_the_way(full, kind):
+    before = full.dump()
+    full.sh("mkdir /run/loopguard; mount -t tmpfs -o nr_inodes=100 tmpfs /run/loopguard")
+    filler = "number=0; while true 2>/dev/null >/run/loopguard/filler.$number; do number=$((number + 1)); done"
+    full.when_applying(kind, filler)
+    assert "pending" in full.module(backend=kind, ruleset=RULESETS[kind], confirm=True, confirm_timeout=2)
+    assert "100%" in full.sh("df -i /run/loopguard")
+    full.wait_for(before)
+
+
+def test_a_process_that_nobody_could_find_applies_nothing(full):
+    full.sh("mkdir /run/loopguard; mount -t tmpfs -o size=256k tmpfs /run/loopguard")
+    full.wrap("setsid", 'dd if=/dev/zero of=/run/loopguard/filler 2>/dev/null; real "$@"')
+    refused(full, "the process could not begin", backend="nftables", ruleset=TABLE)
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_rules_that_cannot_be_put_back_are_told_and_nobody_changes_more(full, kind):
     full.module(backend=kind, ruleset=RULESETS[kind], confirm=True, confirm_timeout=600, run="first")
     full.sh("cd /run/loopguard/first; for file in *.undo *.full; do echo nonsense >$file; done")
@@ -406,6 +456,7 @@ def test_what_is_no_ruleset_is_named_with_its_line(full):
         ("*filter\nCOMMIT\n*filter\nCOMMIT\n", "line 3 of the ruleset: the table filter comes twice"),
         ("*filter\n*nat\nCOMMIT\n", r"line 2 of the ruleset: the table filter has no COMMIT before \*nat"),
         ("*nonsense\nCOMMIT\n", "nonsense"),
+        ("*filter ;touch /run/pwned;\nCOMMIT\n", "line 1 of the ruleset names no table"),
     ):
         refused(full, text, backend="iptables", ruleset=ruleset)
     refused(full, "line 5 of the ruleset: .*redhs", backend="nftables", ruleset=TABLE.replace("6379 ip", "redhs ip"))
