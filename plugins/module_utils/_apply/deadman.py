@@ -87,8 +87,11 @@ mv undoing "${{failed:-restored}}"
 logger -t loopguard "the former rules of the packet filter: ${{failed:-restored}} ({folder})" 2>/dev/null || :
 """
 _UNDO_IPTABLES = """\
-{tool}-restore --wait 30 --counters --noflush <{label}.undo || {tool}-restore --wait 30 --counters <{label}.full || failed=failed
+{inverse} || {tool}-restore --wait 30 --counters --noflush <{label}.undo || {tool}-restore --wait 30 --counters <{label}.full || failed=failed
 """
+_INVERSE = "{tool}-restore --wait 30 --counters --noflush <{label}.inverse"
+# The rules that stood there before are there, and in their order. What others have put between them does not count.
+_STAYS = """ && [ "$({tool}-save -t {table} | grep -xFf {label}.{table} | sort -s -k 2,2)" = "$(cat {label}.{table})" ]"""
 _UNDO_NFT = "nft -f {label}.undo || failed=failed\n"
 
 
@@ -244,7 +247,7 @@ def _write(this: Run, changes: Sequence[tuple[Iptables | Nftables, Change]], sec
     applies, steps = [], []
     plan = []
     for side, change in changes:
-        files = {"new": change.new, "undo": change.undo, "full": change.full}
+        files = {"new": change.new, "undo": change.undo, "inverse": change.inverse, "full": change.full, **change.stays}
         for name, text in files.items():
             _put(this.path(f"{side.label}.{name}"), text)
         if side.kind == "nftables":
@@ -252,7 +255,9 @@ def _write(this: Run, changes: Sequence[tuple[Iptables | Nftables, Change]], sec
             steps.append(_UNDO_NFT.format(label=side.label))
         else:
             applies.append(f"{side.tool}-restore --wait 30 --noflush <{side.label}.new")
-            steps.append(_UNDO_IPTABLES.format(tool=side.tool, label=side.label))
+            inverse = _INVERSE.format(tool=side.tool, label=side.label)
+            inverse += "".join(_STAYS.format(tool=side.tool, label=side.label, table=table) for table in change.stays)
+            steps.append(_UNDO_IPTABLES.format(inverse=inverse, tool=side.tool, label=side.label))
             if side.kind == "iptables-nft":
                 steps += [iptables_text.unmake(side.tool, side.family, *made.split()) for made in change.made]
         plan.append({"label": side.label, "before": change.before, "after": change.after, "made": list(change.made)})

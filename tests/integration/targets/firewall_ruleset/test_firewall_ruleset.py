@@ -325,6 +325,66 @@ def test_without_a_confirmation_everything_is_as_it_was(host, kind, others):
         host.wait_for(before)
 
 
+def drops(kind, address, place=1):
+    return f"{kind} -I INPUT {place} -s {address} -j DROP"
+
+
+@pytest.mark.parametrize("kind", IPTABLES)
+def test_what_others_add_meanwhile_stays_when_the_former_rules_come_back(full, kind):
+    added = f"{kind} -N f2b; {kind} -I INPUT 1 -j f2b; {drops(kind, '192.0.2.8')}; {kind} -A INPUT -s 192.0.2.9 -j DROP"
+    full.sh(added)
+    wanted = full.dump()
+    full.sh(f"{kind} -D INPUT 1; {kind} -D INPUT 1; {kind} -D INPUT -s 192.0.2.9 -j DROP; {kind} -X f2b")
+    full.module(backend=kind, ruleset=RULESETS[kind], confirm=True, confirm_timeout=600)
+    full.sh(added)
+    result = full.module(backend=kind, ruleset=RULESETS[kind], step="outcome")
+    assert (result["state"], result["changed"]) == ("restored", False)
+    assert "The former rules stand again (IPv4 and IPv6, checked). Others have added meanwhile: IPv4 -A INPUT -s 192.0.2.8/32" in result["msg"]
+    assert full.dump() == wanted
+
+
+@pytest.mark.parametrize("kind", IPTABLES)
+def test_a_rule_that_was_taken_out_comes_back_to_its_place_beside_those_of_others(full, kind):
+    full.module(backend=kind, ruleset=RULES)
+    full.sh(f"{drops(kind, '192.0.2.7', 2)}; {drops(kind, '192.0.2.9', 3)}")
+    before = full.dump()
+    ruleset = RULES.replace("-I INPUT 1 -j", "-D INPUT -s 192.0.2.7 -j DROP\n-A INPUT -j")
+    full.module(backend=kind, ruleset=ruleset, families=["ipv4"], confirm=True, confirm_timeout=600)
+    assert full.dump() != before
+    added = f"{kind} -A INPUT -s 192.0.2.8 -j DROP"
+    full.sh(added)
+    assert full.module(backend=kind, ruleset=ruleset, families=["ipv4"], step="outcome")["state"] == "restored"
+    full.sh(added.replace("-A", "-D"))
+    assert full.dump() == before
+
+
+@pytest.mark.parametrize("kind", IPTABLES)
+def test_the_order_of_the_former_rules_goes_before_what_others_have_added(full, kind):
+    full.sh(drops(kind, "192.0.2.7", 2))
+    before = full.dump()
+    ruleset = RULES.replace("-I INPUT 1 -j", "-D INPUT -s 192.0.2.7 -j DROP\n-A INPUT -j")
+    full.module(backend=kind, ruleset=ruleset, families=["ipv4"], confirm=True, confirm_timeout=600)
+    full.sh(drops(kind, "192.0.2.8"))
+    assert full.module(backend=kind, ruleset=ruleset, families=["ipv4"], step="outcome")["state"] == "restored"
+    assert full.dump() == before
+
+
+@pytest.mark.parametrize("kind", IPTABLES)
+def test_what_others_add_before_the_new_rules_are_checked_is_no_surprise(full, kind):
+    full.when_applying(kind, after=drops(kind, "192.0.2.8"))
+    assert full.module(backend=kind, ruleset=RULESETS[kind], confirm=True, confirm_timeout=600)["pending"] == 600
+    assert "192.0.2.8" in full.dump()
+
+
+@pytest.mark.parametrize("kind", IPTABLES)
+def test_what_others_take_out_before_the_new_rules_are_checked_is_a_surprise(full, kind):
+    before = full.dump()
+    full.when_applying(kind, after=f"{kind} -D INPUT -j LOOPGUARD")
+    result = full.module(backend=kind, ruleset=RULESETS[kind], confirm=True, confirm_timeout=600)
+    assert "is not what was foreseen (IPv4): something else changes rules as well. The former rules stand again" in result["msg"]
+    assert full.dump() == before
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_one_run_at_a_time(full, kind):
     before = full.dump()
@@ -386,7 +446,7 @@ def test_a_process_that_nobody_could_find_applies_nothing(full):
 @pytest.mark.parametrize("kind", KINDS)
 def test_rules_that_cannot_be_put_back_are_told_and_nobody_changes_more(full, kind):
     full.module(backend=kind, ruleset=RULESETS[kind], confirm=True, confirm_timeout=600, run="first")
-    full.sh("cd /run/loopguard/first; for file in *.undo *.full; do echo nonsense >$file; done")
+    full.sh("cd /run/loopguard/first; for file in *.inverse *.undo *.full; do echo nonsense >$file; done")
     result = full.module(backend=kind, ruleset=RULESETS[kind], step="outcome", run="first")
     assert "NOT restored: " in result["msg"]
     assert result["state"] == "failed"
