@@ -175,7 +175,11 @@ def inverse(before: Chains, after: Chains, touched: Iterable[Key], name: str) ->
         found[key] = [
             *([head] if old_head != new_head else []),
             *(f"-D{rule[2:]}" for _what, _i, _j, start, end in changes for rule in new[start:end]),
-            *(rules[at].replace(f"-A {chain}", f"-I {chain} {at + 1}", 1) for _what, start, end, _i, _j in changes for at in range(start, end)),
+            *(
+                rules[at].replace(f"-A {chain}", f"-I {chain} {at + 1}", 1)
+                for _what, start, end, _i, _j in changes
+                for at in range(start, end)
+            ),
         ]
     return found
 

@@ -128,7 +128,7 @@ mkdir -p /etc/systemd/system; ip link set lo up; echo ready; exec sleep infinity
     def wrap(self, tool, script):
         """Put a script around a tool. In it, `real` is the tool."""
         self.sh(
-            f'''
+            f"""
 path=$(readlink -f "$(command -v {tool})"); cp "$path" /run/real-{tool}
 cat >/run/wrapped-{tool} <<'END'
 #!/bin/bash
@@ -136,7 +136,7 @@ real() {{ (exec -a "${{0##*/}}" /run/real-{tool} "$@"); }}
 {script}
 END
 chmod +x /run/wrapped-{tool}; mount --bind /run/wrapped-{tool} "$path"
-'''
+"""
         )
 
     def when_applying(self, kind, before=":", after=":"):
@@ -339,7 +339,9 @@ def test_what_others_add_meanwhile_stays_when_the_former_rules_come_back(full, k
     full.sh(added)
     result = full.module(backend=kind, ruleset=RULESETS[kind], step="outcome")
     assert (result["state"], result["changed"]) == ("restored", False)
-    assert "The former rules stand again (IPv4 and IPv6, checked). Others have added meanwhile: IPv4 -A INPUT -s 192.0.2.8/32" in result["msg"]
+    assert (
+        "The former rules stand again (IPv4 and IPv6, checked). Others have added meanwhile: IPv4 -A INPUT -s 192.0.2.8/32" in result["msg"]
+    )
     assert full.dump() == wanted
 
 
