@@ -305,6 +305,10 @@ def test_after_a_reboot_the_same_rules_stand(full, kind):
 
 def test_systemd_takes_the_unit(full):
     full.module(backend="nftables", ruleset=TABLE, persist=True)
+    unit = full.sh("cat /etc/systemd/system/loopguard-firewall.service")
+    again = re.findall("^(PartOf|ReloadPropagatedFrom)=.* nftables.service ", unit, re.MULTILINE)
+    assert again == ["PartOf", "ReloadPropagatedFrom"]
+    assert re.search(r"^ExecStart=(.*)\nExecReload=\1$", unit, re.MULTILINE)
     said = full.sh("systemd-analyze verify /etc/systemd/system/loopguard-firewall.service 2>&1 || :")
     assert "loopguard" not in said
 
