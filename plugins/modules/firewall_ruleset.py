@@ -75,7 +75,8 @@ options:
     default: 20
   persist:
     description:
-      - Whether the rules stand after a reboot too. A unit of systemd restores them, and nothing else, before the network is up.
+      - Whether the rules stand after a reboot too. A unit of systemd restores them, and nothing else, before the network is up, and again when
+        C(nftables.service) or another one that loads rules is restarted or reloaded.
       - The unit is written once the rules are confirmed. With V(false), one that an earlier run wrote is removed.
     type: bool
     default: false

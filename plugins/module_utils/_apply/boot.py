@@ -24,15 +24,18 @@ _UNITS = "/etc/systemd/system"
 _FILES = "/etc/loopguard"
 _SIDES = ("ipv4", "ipv6", "nftables")
 
-# After whatever else loads rules at boot, some of which flush everything, and before the network is up. Not wanted by
-# sysinit.target: some of those come after it.
+# After whatever else loads rules, at boot and whenever it is restarted or reloaded, as some of them flush everything, and
+# before the network is up. Not wanted by sysinit.target: some of those come after it.
+_LOADERS = "netfilter-persistent.service iptables.service ip6tables.service nftables.service ufw.service"
 _UNIT = """\
 # Written by loopguard.loopback.firewall_ruleset.
 [Unit]
 Description=Packet filter rules of {name}
 Documentation=https://galaxy.ansible.com/ui/repo/published/loopguard/loopback/
 DefaultDependencies=no
-After=local-fs.target systemd-modules-load.service netfilter-persistent.service iptables.service ip6tables.service nftables.service ufw.service
+After=local-fs.target systemd-modules-load.service {loaders}
+PartOf={loaders}
+ReloadPropagatedFrom={loaders}
 Before=network-pre.target shutdown.target
 Wants=network-pre.target
 Conflicts=shutdown.target
@@ -41,6 +44,7 @@ Conflicts=shutdown.target
 Type=oneshot
 RemainAfterExit=yes
 ExecStart=/bin/sh {script}
+ExecReload=/bin/sh {script}
 
 [Install]
 WantedBy=multi-user.target
@@ -84,7 +88,7 @@ class Boot:
             steps.append(_RESTORE.format(stands=stands, tool=side.tool, file=file))
         if sides:
             self._files[stem] = _SCRIPT.format(steps="".join(steps))
-            self._files[os.path.join(_UNITS, self.unit)] = _UNIT.format(name=name, script=stem)
+            self._files[os.path.join(_UNITS, self.unit)] = _UNIT.format(name=name, script=stem, loaders=_LOADERS)
 
     @property
     def stands(self) -> str:

@@ -12,6 +12,9 @@ Python: `sh undo` in that folder is all. One name in it is the state; who rename
     armed -> undoing -> restored    by the process itself, or by whoever runs `undo`
                      -> failed      when a tool refused; `log` has what it said
 
+Two more names are for the process: `applying`, which becomes `applied` or `refused`, and `waiting`, which whoever wants no
+more waiting removes. All are there from the beginning and only renamed, because a full disk must not be in the way.
+
 The process is no child of the module's session. It applies the rules itself, so that they are never there without it, and
 counts seconds of sleep: a clock that is set does not matter.
 """
@@ -51,18 +54,23 @@ export PATH LC_ALL
 cd {folder} || exit
 exec >>log 2>&1 </dev/null
 trap '' HUP
-[ "$(readlink /proc/self/ns/net)" = "{namespace}" ] || {{ echo "this is another network namespace" >refused; exit 1; }}
-echo $$ >pid
+refuse() {{ echo "$1"; mv applying refused; exit 1; }}
+[ "$(readlink /proc/self/ns/net)" = "{namespace}" ] || refuse "this is another network namespace"
+echo $$ >pid || refuse "the number of this process could not be written to {folder}"
 mv ready armed 2>/dev/null || exit
-if {apply}; then
-  : >applied
-else
-  sh {folder}/undo
-  : >refused
-  exit 1
+outcome=refused
+if [ -e armed ] && {apply}; then
+  outcome=applied
 fi
+# Whoever went back before that did so too early.
+while [ -e undoing ]; do sleep 1; done
+if mv restored armed 2>/dev/null || mv failed armed 2>/dev/null; then
+  outcome=refused
+fi
+[ "$outcome" = applied ] || sh {folder}/undo
+mv applying "$outcome"
 left={seconds}
-while [ -e armed ] && [ ! -e now ] && [ "$left" -gt 0 ]; do
+while [ -e armed ] && [ -e waiting ] && [ "$left" -gt 0 ]; do
   sleep 1
   left=$((left - 1))
 done
@@ -79,8 +87,11 @@ mv undoing "${{failed:-restored}}"
 logger -t loopguard "the former rules of the packet filter: ${{failed:-restored}} ({folder})" 2>/dev/null || :
 """
 _UNDO_IPTABLES = """\
-{tool}-restore --wait 30 --counters --noflush <{label}.undo || {tool}-restore --wait 30 --counters <{label}.full || failed=failed
+{inverse} || {tool}-restore --wait 30 --counters --noflush <{label}.undo || {tool}-restore --wait 30 --counters <{label}.full || failed=failed
 """
+_INVERSE = "{tool}-restore --wait 30 --counters --noflush <{label}.inverse"
+# The rules that stood there before are there, and in their order. What others have put between them does not count.
+_STAYS = """ && [ "$({tool}-save -t {table} | grep -xFf {label}.{table} | sort -s -k 2,2)" = "$(cat {label}.{table})" ]"""
 _UNDO_NFT = "nft -f {label}.undo || failed=failed\n"
 
 
@@ -121,7 +132,7 @@ class Run(NamedTuple):
     def undo(self, run: Runner) -> State:
         """Have the former rules put back, by the process, which nobody's session can take along; without it, here."""
         with suppress(OSError):  # asked before, or gone
-            _put(self.path("now"), "")
+            os.unlink(self.path("waiting"))
         until = time.monotonic() + _PATIENCE
         while not self.call_off() and self.state in ("armed", "undoing") and time.monotonic() < until:
             if self.state == "armed" and not self.alive():
@@ -194,6 +205,8 @@ def _pending(own: str) -> str:
         run = run_of(token)
         if token == own or not os.path.isdir(run.folder):
             continue
+        if run.alive() and os.path.exists(run.path("applying")):  # may go on after somebody went back
+            return f"another run ({token}) is at work"
         if run.call_off() or run.state in ("confirmed", "restored", "gone"):
             run.remove()
         elif run.state == "failed":
@@ -234,7 +247,7 @@ def _write(this: Run, changes: Sequence[tuple[Iptables | Nftables, Change]], sec
     applies, steps = [], []
     plan = []
     for side, change in changes:
-        files = {"new": change.new, "undo": change.undo, "full": change.full}
+        files = {"new": change.new, "undo": change.undo, "inverse": change.inverse, "full": change.full, **change.stays}
         for name, text in files.items():
             _put(this.path(f"{side.label}.{name}"), text)
         if side.kind == "nftables":
@@ -242,7 +255,9 @@ def _write(this: Run, changes: Sequence[tuple[Iptables | Nftables, Change]], sec
             steps.append(_UNDO_NFT.format(label=side.label))
         else:
             applies.append(f"{side.tool}-restore --wait 30 --noflush <{side.label}.new")
-            steps.append(_UNDO_IPTABLES.format(tool=side.tool, label=side.label))
+            inverse = _INVERSE.format(tool=side.tool, label=side.label)
+            inverse += "".join(_STAYS.format(tool=side.tool, label=side.label, table=table) for table in change.stays)
+            steps.append(_UNDO_IPTABLES.format(inverse=inverse, tool=side.tool, label=side.label))
             if side.kind == "iptables-nft":
                 steps += [iptables_text.unmake(side.tool, side.family, *made.split()) for made in change.made]
         plan.append({"label": side.label, "before": change.before, "after": change.after, "made": list(change.made)})
@@ -251,8 +266,8 @@ def _write(this: Run, changes: Sequence[tuple[Iptables | Nftables, Change]], sec
     _put(this.path("plan"), json.dumps({"sides": plan, **facts}))
     _put(this.path("undo"), _UNDO.format(folder=this.folder, steps="".join(steps)))
     _put(this.path("process"), _PROCESS.format(folder=this.folder, namespace=namespace, apply=apply, seconds=seconds))
-    _put(this.path("log"), "")
-    _put(this.path("ready"), "")
+    for name in ("log", "pid", "applying", "waiting", "ready"):
+        _put(this.path(name), "")
 
 
 def _put(path: str, text: str) -> None:

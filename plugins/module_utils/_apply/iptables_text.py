@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections import Counter
 from collections.abc import Iterable, Mapping
+from difflib import SequenceMatcher
 
 from .error import ApplyError
 
@@ -126,25 +128,82 @@ def _leads_to_own(rule: str, name: str) -> bool:
     return any(option in ("-j", "-g") and is_own(chain, name) for option, chain in zip(words, words[1:]))
 
 
-def undo(before: Mapping[Key, tuple[str, ...]], touched: Iterable[Key]) -> str:
-    """Return the text for iptables-restore --noflush --counters that puts these chains back, whatever stands in them now.
+def undo(before: Mapping[Key, tuple[str, ...]], touched: Iterable[Key], mended: Mapping[Key, list[str]] | None = None) -> str:
+    """Return the text for iptables-restore --noflush --counters that puts these chains back.
 
-    before: with counters. No other chain is written, so that what other programs do meanwhile in theirs is not lost.
+    before: with counters. A chain is replaced, whatever stands in it now, but for those with lines of their own in `mended`. No
+    other chain is written, so that what other programs do meanwhile in theirs is not lost.
     """
+    mended = mended or {}
     lines: list[str] = []
     chains: dict[str, list[str]] = {}
     for table, chain in sorted(touched):
         chains.setdefault(table, []).append(chain)
     for table, names in chains.items():
         lines.append(f"*{table}")
-        heads = {chain: f":{chain} {'ACCEPT' if chain in BUILTIN else '-'} [0:0]" for chain in names}
-        lines += [before.get((table, chain), (head,))[0] for chain, head in heads.items()]
-        lines += [f"-F {chain}" for chain in names]
-        for chain in names:
+        replaced = [chain for chain in names if (table, chain) not in mended]
+        lines += [before.get((table, chain), (_idle(chain),))[0] for chain in replaced]
+        lines += [f"-F {chain}" for chain in replaced]
+        for chain in replaced:
             lines += before.get((table, chain), ())[1:]
-        lines += [f"-X {chain}" for chain in names if chain not in BUILTIN and (table, chain) not in before]
+        for chain in names:
+            lines += mended.get((table, chain), ())
+        lines += [f"-X {chain}" for chain in replaced if chain not in BUILTIN and (table, chain) not in before]
         lines.append("COMMIT")
     return "".join(f"{line}\n" for line in lines)
+
+
+def _idle(chain: str) -> str:
+    return f":{chain} {'ACCEPT' if chain in BUILTIN else '-'} [0:0]"
+
+
+def inverse(before: Chains, after: Chains, touched: Iterable[Key], name: str) -> dict[Key, list[str]]:
+    """Return for the chains of others the lines that take out what was put in, and put in again what was taken out.
+
+    before: with counters. after: without. What others add meanwhile stays.
+    """
+    was = plain(before)
+    found = {}
+    for table, chain in touched:
+        key = table, chain
+        if is_own(chain, name) or (chain not in BUILTIN and not (key in before and key in after)):
+            continue
+        head, *rules = before.get(key, (_idle(chain),))
+        old_head, *old = was.get(key, (f":{chain} ACCEPT",))
+        new_head, *new = after.get(key, (f":{chain} ACCEPT",))
+        changes = [change for change in SequenceMatcher(None, old, new, autojunk=False).get_opcodes() if change[0] != "equal"]
+        found[key] = [
+            *([head] if old_head != new_head else []),
+            *(f"-D{rule[2:]}" for _what, _i, _j, start, end in changes for rule in new[start:end]),
+            *(
+                rules[at].replace(f"-A {chain}", f"-I {chain} {at + 1}", 1)
+                for _what, start, end, _i, _j in changes
+                for at in range(start, end)
+            ),
+        ]
+    return found
+
+
+def in_order(before: Chains, keys: Iterable[Key]) -> dict[str, str]:
+    """Return for each table the rules of these chains, one a line, in the order of `sort -s -k 2,2`. before: without counters."""
+    found: dict[str, str] = {}
+    for table, chain in sorted(keys):
+        found[table] = found.get(table, "") + "".join(f"{rule}\n" for rule in before.get((table, chain), ())[1:])
+    return found
+
+
+def beside(now: Chains, wanted: Chains, unwanted: Chains) -> list[str] | None:
+    """Return the rules that others have put beside the wanted ones. None: not all the wanted ones stand, or one of the unwanted does."""
+    found = []
+    for table, chain in now.keys() | wanted.keys():
+        idle = (f":{chain} ACCEPT",) if chain in BUILTIN else ("",)
+        (head, *rules), (wanted_head, *asked), (_head, *other) = (chains.get((table, chain), idle) for chains in (now, wanted, unwanted))
+        rest = list(asked)
+        extra = [rule for rule in rules if not rest or rule != rest[0] or not rest.pop(0)]
+        if rest or head != wanted_head or Counter(extra) & (Counter(other) - Counter(asked)):
+            return None
+        found += extra
+    return found
 
 
 def declared(text: str, name: str) -> Key | None:

@@ -66,7 +66,8 @@ nft -s list ruleset && printf %s '{_AFTER}' && nft -j list ruleset && printf %s 
 class Change(NamedTuple):
     """What a side would become. before, after: the touched parts as text, without counters.
 
-    new, undo: input for the tool. full: input that replaces whole tables, for when iptables refuses `undo`. made: tables and
+    new, undo: input for the tool. inverse: the same as `undo`, but what others add meanwhile stays, and `stays` has by table the
+    rules that must stand in this order after it. full: replaces whole tables, for when iptables refuses `undo`. made: tables and
     chains that do not exist yet, as `table [chain]`. tables: everything of this side as it would be.
     """
 
@@ -74,6 +75,8 @@ class Change(NamedTuple):
     after: str
     new: str
     undo: str
+    inverse: str
+    stays: dict[str, str]
     full: str
     made: tuple[str, ...]
     tables: tuple[Table, ...]
@@ -111,13 +114,12 @@ class Iptables(NamedTuple):
             return ""
         return _said(succeeded(self.run, [f"{self.tool}-save", "-c"]))
 
-    def standing(self, like: Change) -> str:
-        """Return as text for people what stands now of the parts that a change touches."""
+    def beside(self, wanted: str, unwanted: str) -> list[str] | None:
+        """Return what others have put beside what is wanted, one side of a change as text. None: the wanted does not stand."""
+        asked, other = (iptables_text.parse(text, self.title) for text in (wanted, unwanted))
         now = iptables_text.plain(iptables_text.parse(self.present(), f"{self.tool}-save"))
-        return iptables_text.render(now, self._touched(like))
-
-    def _touched(self, change: Change) -> set[iptables_text.Key]:
-        return {key for text in (change.before, change.after) for key in iptables_text.parse(text, self.title)}
+        touched = asked.keys() | other.keys()
+        return iptables_text.beside({key: lines for key, lines in now.items() if key in touched}, asked, other)
 
     def rehearse(self, ruleset: str, name: str) -> Change:
         saved = self.present()
@@ -125,7 +127,7 @@ class Iptables(NamedTuple):
         standing = iptables_text.plain(raw)
         new, lines = iptables_text.transaction(ruleset, standing, name)
         if not new:
-            return Change("", "", "", "", "", (), ())
+            return Change("", "", "", "", "", {}, "", (), ())
         with _Folder(self.folder, self.label) as folder:
             sets = _said(succeeded(self.run, ["ipset", "save"])) if "-set " in saved + ruleset else ""
             folder.write({"before": saved, "new": new, "ipsets": sets})
@@ -143,11 +145,14 @@ class Iptables(NamedTuple):
         if self.kind == "iptables-nft":
             self._refuse_foreign(saved, touched)
         concerned = {table for table, _chain in touched}
+        mended = iptables_text.inverse(raw, after, touched, name)
         return Change(
             iptables_text.render(before, touched),
             iptables_text.render(after, touched),
             new,
             iptables_text.undo(raw, touched),
+            iptables_text.undo(raw, touched, mended),
+            iptables_text.in_order(before, mended),
             _of_tables(saved, concerned),
             self._made(raw, concerned) if self.kind == "iptables-nft" else (),
             tuple(self._judged(after_text)),
@@ -190,10 +195,11 @@ class Nftables(NamedTuple):
     def present(self) -> str:
         return _said(succeeded(self.run, ["nft", "list", "ruleset"]))
 
-    def standing(self, like: Change) -> str:
+    def beside(self, wanted: str, unwanted: str) -> list[str] | None:
+        """A table is put back as a whole, so others have nothing in it."""
         now = nft_text.plain(nft_text.parse(_said(succeeded(self.run, ["nft", "-s", "list", "ruleset"]))))
-        touched = {key for text in (like.before, like.after) for key in nft_text.parse(text)}
-        return nft_text.render(now, touched)
+        touched = {key for text in (wanted, unwanted) for key in nft_text.parse(text)}
+        return [] if nft_text.render(now, touched) == wanted else None
 
     def rehearse(self, ruleset: str, name: str) -> Change:
         raw = nft_text.parse(self.present())
@@ -222,7 +228,7 @@ class Nftables(NamedTuple):
         tables = nft_json.parse(after_json, "the new rules", nft_json.texts(spoken))[0]
         kept = [table for table in tables if _STAND_IN not in table.chains]
         return Change(
-            nft_text.render(before, touched), nft_text.render(after, touched), new, nft_text.undo(raw, touched), "", (), tuple(kept)
+            nft_text.render(before, touched), nft_text.render(after, touched), new, nft_text.undo(raw, touched), "", {}, "", (), tuple(kept)
         )
 
 

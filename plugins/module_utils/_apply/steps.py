@@ -89,7 +89,7 @@ def _apply(run: Runner, asked: Asked) -> dict[str, Any]:
     if not different:
         boot.write(run)
         return result
-    if any(side.standing(change) != change.before for side, change in different):
+    if any(side.beside(change.before, change.after) != [] for side, change in different):
         raise ApplyError("Something else changed the packet filter at the same time; run this again. Nothing was applied.")
     seconds = asked.seconds if asked.confirm else _UNASKED
     this = deadman.start(run, asked.token, different, seconds, {"connection": str(connection and connection.peer_port)})
@@ -118,11 +118,10 @@ def _diff(changes: Sequence[tuple[Iptables | Nftables, Change]], boot: Boot) -> 
 
 def _verify(run: Runner, this: deadman.Run, changes: Sequence[tuple[Iptables | Nftables, Change]]) -> None:
     """Raise ApplyError unless the rules were applied, and the kernel holds what was foreseen."""
-    refused = this.read("refused")
     if os.path.exists(this.path("refused")) and this.call_off():
-        raise ApplyError(f"{refused.strip()}. Nothing was applied.")
+        raise ApplyError(f"{this.read('log').strip() or 'the process could not begin'}. Nothing was applied.")
     if os.path.exists(this.path("applied")):
-        surprises = [side.title for side, change in changes if side.standing(change) != change.after]
+        surprises = [side.title for side, change in changes if side.beside(change.after, change.before) is None]
         if not surprises:
             return
         why = f"What stands after the new rules were applied is not what was foreseen ({', '.join(surprises)}): something else changes rules as well."
@@ -182,12 +181,15 @@ class _Planned(NamedTuple):
 def _restored(this: deadman.Run, changes: Sequence[tuple[Any, Any]]) -> tuple[str, dict[str, Any]]:
     """Look at what stands, and say it."""
     state = this.state
-    wrong = [side.title for side, change in changes if side.standing(change) != change.before]
-    right = [side.label for side, change in changes if side.title not in wrong]
-    titles = " and ".join(side.title for side, _change in changes if side.title not in wrong)
+    beside = {side: side.beside(change.before, change.after) for side, change in changes}
+    wrong = [side.title for side, found in beside.items() if found is None]
+    right = [side.label for side, found in beside.items() if found is not None]
+    titles = " and ".join(side.title for side, found in beside.items() if found is not None)
+    added = [f"{side.title} {rule}" for side, found in beside.items() for rule in found or ()]
     result = {"changed": bool(wrong), "restored": right, "confirmed": False, "state": state}
     if not wrong:
-        return f"The former rules stand again ({titles}, checked).", result
+        others = f" Others have added meanwhile: {'; '.join(added)}." if added else ""
+        return f"The former rules stand again ({titles}, checked).{others}", result
     said = " ".join(this.read("log").split())[:500]
     return f"NOT restored: {' and '.join(wrong)}. See {this.folder}, {this.folder}/log says: {said}", result
 

@@ -125,6 +125,27 @@ mkdir -p /etc/systemd/system; ip link set lo up; echo ready; exec sleep infinity
         command = [*self._enter, "ansible", "testhost", "-m", "loopguard.loopback.firewall_ruleset", "-a", json.dumps(arguments), *options]
         return subprocess.run(command, capture_output=True, text=True, check=False).stdout
 
+    def wrap(self, tool, script):
+        """Put a script around a tool. In it, `real` is the tool."""
+        self.sh(
+            f"""
+path=$(readlink -f "$(command -v {tool})"); cp "$path" /run/real-{tool}
+cat >/run/wrapped-{tool} <<'END'
+#!/bin/bash
+real() {{ (exec -a "${{0##*/}}" /run/real-{tool} "$@"); }}
+{script}
+END
+chmod +x /run/wrapped-{tool}; mount --bind /run/wrapped-{tool} "$path"
+"""
+        )
+
+    def when_applying(self, kind, before=":", after=":"):
+        """Have something happen before or after the process applies the new rules, of IPv4 where there are two."""
+        tool = "nft" if kind == "nftables" else f"{kind}-restore"
+        mine = '"-f nftables.new"' if kind == "nftables" else f'"--wait 30 --noflush {tool}"'
+        words = '"$*"' if kind == "nftables" else '"$* ${0##*/}"'
+        self.wrap(tool, f'[ {words} = {mine} ] || {{ real "$@"; exit; }}\n{before}\nreal "$@"; status=$?\n{after}\nexit $status')
+
     def dump(self):
         """Return what every tool shows, without counters and times."""
         text = re.sub(r"^#.*\n| \[\d+:\d+\]$", "", self.sh(DUMPS), flags=re.MULTILINE)
@@ -284,6 +305,10 @@ def test_after_a_reboot_the_same_rules_stand(full, kind):
 
 def test_systemd_takes_the_unit(full):
     full.module(backend="nftables", ruleset=TABLE, persist=True)
+    unit = full.sh("cat /etc/systemd/system/loopguard-firewall.service")
+    again = re.findall("^(PartOf|ReloadPropagatedFrom)=.* nftables.service ", unit, re.MULTILINE)
+    assert again == ["PartOf", "ReloadPropagatedFrom"]
+    assert re.search(r"^ExecStart=(.*)\nExecReload=\1$", unit, re.MULTILINE)
     said = full.sh("systemd-analyze verify /etc/systemd/system/loopguard-firewall.service 2>&1 || :")
     assert "loopguard" not in said
 
@@ -302,6 +327,68 @@ def test_without_a_confirmation_everything_is_as_it_was(host, kind, others):
         host.wait_for(host.sh("true") + "filter\n" + before + "*filter\n:INPUT ACCEPT\n:FORWARD ACCEPT\n:OUTPUT ACCEPT\nCOMMIT\n" * 2)
     else:
         host.wait_for(before)
+
+
+def drops(kind, address, place=1):
+    return f"{kind} -I INPUT {place} -s {address} -j DROP"
+
+
+@pytest.mark.parametrize("kind", IPTABLES)
+def test_what_others_add_meanwhile_stays_when_the_former_rules_come_back(full, kind):
+    added = f"{kind} -N f2b; {kind} -I INPUT 1 -j f2b; {drops(kind, '192.0.2.8')}; {kind} -A INPUT -s 192.0.2.9 -j DROP"
+    full.sh(added)
+    wanted = full.dump()
+    full.sh(f"{kind} -D INPUT 1; {kind} -D INPUT 1; {kind} -D INPUT -s 192.0.2.9 -j DROP; {kind} -X f2b")
+    full.module(backend=kind, ruleset=RULESETS[kind], confirm=True, confirm_timeout=600)
+    full.sh(added)
+    result = full.module(backend=kind, ruleset=RULESETS[kind], step="outcome")
+    assert (result["state"], result["changed"]) == ("restored", False)
+    assert (
+        "The former rules stand again (IPv4 and IPv6, checked). Others have added meanwhile: IPv4 -A INPUT -s 192.0.2.8/32" in result["msg"]
+    )
+    assert full.dump() == wanted
+
+
+@pytest.mark.parametrize("kind", IPTABLES)
+def test_a_rule_that_was_taken_out_comes_back_to_its_place_beside_those_of_others(full, kind):
+    full.module(backend=kind, ruleset=RULES)
+    full.sh(f"{drops(kind, '192.0.2.7', 2)}; {drops(kind, '192.0.2.9', 3)}")
+    before = full.dump()
+    ruleset = RULES.replace("-I INPUT 1 -j", "-D INPUT -s 192.0.2.7 -j DROP\n-A INPUT -j")
+    full.module(backend=kind, ruleset=ruleset, families=["ipv4"], confirm=True, confirm_timeout=600)
+    assert full.dump() != before
+    added = f"{kind} -A INPUT -s 192.0.2.8 -j DROP"
+    full.sh(added)
+    assert full.module(backend=kind, ruleset=ruleset, families=["ipv4"], step="outcome")["state"] == "restored"
+    full.sh(added.replace("-A", "-D"))
+    assert full.dump() == before
+
+
+@pytest.mark.parametrize("kind", IPTABLES)
+def test_the_order_of_the_former_rules_goes_before_what_others_have_added(full, kind):
+    full.sh(drops(kind, "192.0.2.7", 2))
+    before = full.dump()
+    ruleset = RULES.replace("-I INPUT 1 -j", "-D INPUT -s 192.0.2.7 -j DROP\n-A INPUT -j")
+    full.module(backend=kind, ruleset=ruleset, families=["ipv4"], confirm=True, confirm_timeout=600)
+    full.sh(drops(kind, "192.0.2.8"))
+    assert full.module(backend=kind, ruleset=ruleset, families=["ipv4"], step="outcome")["state"] == "restored"
+    assert full.dump() == before
+
+
+@pytest.mark.parametrize("kind", IPTABLES)
+def test_what_others_add_before_the_new_rules_are_checked_is_no_surprise(full, kind):
+    full.when_applying(kind, after=drops(kind, "192.0.2.8"))
+    assert full.module(backend=kind, ruleset=RULESETS[kind], confirm=True, confirm_timeout=600)["pending"] == 600
+    assert "192.0.2.8" in full.dump()
+
+
+@pytest.mark.parametrize("kind", IPTABLES)
+def test_what_others_take_out_before_the_new_rules_are_checked_is_a_surprise(full, kind):
+    before = full.dump()
+    full.when_applying(kind, after=f"{kind} -D INPUT -j LOOPGUARD")
+    result = full.module(backend=kind, ruleset=RULESETS[kind], confirm=True, confirm_timeout=600)
+    assert "is not what was foreseen (IPv4): something else changes rules as well. The former rules stand again" in result["msg"]
+    assert full.dump() == before
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -334,9 +421,38 @@ def test_when_somebody_ends_the_process_there_is_still_a_way_back(full, kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_rules_that_come_after_the_rollback_are_taken_back(full, kind):
+    before = full.dump()
+    full.when_applying(kind, "touch /run/arrived; until [ -e /run/go ]; do sleep 0.1; done")
+    run = full.start(backend=kind, ruleset=RULESETS[kind], confirm=True, confirm_timeout=600)
+    full.sh("until [ -e /run/arrived ]; do sleep 0.1; done; sh /run/loopguard/t/undo; [ -e /run/loopguard/t/restored ]; touch /run/go")
+    result = json.loads(run.communicate()[0])
+    assert "The new rules could not be applied: " in result["msg"]
+    assert "The former rules stand again" in result["msg"]
+    assert full.dump() == before
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_disk_that_fills_up_while_rules_are_applied_is_not_in_the_way(full, kind):
+    before = full.dump()
+    full.sh("mkdir /run/loopguard; mount -t tmpfs -o nr_inodes=100 tmpfs /run/loopguard")
+    filler = "number=0; while true 2>/dev/null >/run/loopguard/filler.$number; do number=$((number + 1)); done"
+    full.when_applying(kind, filler)
+    assert "pending" in full.module(backend=kind, ruleset=RULESETS[kind], confirm=True, confirm_timeout=2)
+    assert "100%" in full.sh("df -i /run/loopguard")
+    full.wait_for(before)
+
+
+def test_a_process_that_nobody_could_find_applies_nothing(full):
+    full.sh("mkdir /run/loopguard; mount -t tmpfs -o size=256k tmpfs /run/loopguard")
+    full.wrap("setsid", 'dd if=/dev/zero of=/run/loopguard/filler 2>/dev/null; real "$@"')
+    refused(full, "the process could not begin", backend="nftables", ruleset=TABLE)
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_rules_that_cannot_be_put_back_are_told_and_nobody_changes_more(full, kind):
     full.module(backend=kind, ruleset=RULESETS[kind], confirm=True, confirm_timeout=600, run="first")
-    full.sh("cd /run/loopguard/first; for file in *.undo *.full; do echo nonsense >$file; done")
+    full.sh("cd /run/loopguard/first; for file in *.inverse *.undo *.full; do echo nonsense >$file; done")
     result = full.module(backend=kind, ruleset=RULESETS[kind], step="outcome", run="first")
     assert "NOT restored: " in result["msg"]
     assert result["state"] == "failed"
@@ -406,6 +522,7 @@ def test_what_is_no_ruleset_is_named_with_its_line(full):
         ("*filter\nCOMMIT\n*filter\nCOMMIT\n", "line 3 of the ruleset: the table filter comes twice"),
         ("*filter\n*nat\nCOMMIT\n", r"line 2 of the ruleset: the table filter has no COMMIT before \*nat"),
         ("*nonsense\nCOMMIT\n", "nonsense"),
+        ("*filter ;touch /run/pwned;\nCOMMIT\n", "line 1 of the ruleset names no table"),
     ):
         refused(full, text, backend="iptables", ruleset=ruleset)
     refused(full, "line 5 of the ruleset: .*redhs", backend="nftables", ruleset=TABLE.replace("6379 ip", "redhs ip"))

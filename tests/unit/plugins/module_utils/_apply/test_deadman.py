@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import pytest
+from ansible_collections.loopguard.loopback.plugins.module_utils._apply import deadman
 from ansible_collections.loopguard.loopback.plugins.module_utils._apply.deadman import Run
 
 
@@ -45,3 +46,28 @@ def test_what_is_closed_keeps_its_state_alone(this, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["confirmed"]
     this.remove()
     assert this.state == "gone"
+
+
+def test_a_run_without_the_number_of_its_process_is_not_taken_for_one_that_never_began(monkeypatch, tmp_path):
+    monkeypatch.setattr(deadman, "ROOT", str(tmp_path))
+    folder = tmp_path / "first"
+    folder.mkdir()
+    for name in ("armed", "pid", "applying"):
+        (folder / name).touch()
+    with pytest.raises(deadman.Busy, match="first was never confirmed"), deadman.locked(0):
+        pass
+    assert (folder / "armed").exists()
+
+
+def test_the_folder_of_a_process_that_is_still_applying_stays(monkeypatch, tmp_path):
+    monkeypatch.setattr(deadman, "ROOT", str(tmp_path))
+    monkeypatch.setattr(Run, "alive", lambda _run: True)
+    folder = tmp_path / "first"
+    folder.mkdir()
+    for name in ("restored", "applying"):
+        (folder / name).touch()
+    with pytest.raises(deadman.Busy, match=r"another run \(first\) is at work"), deadman.locked(0):
+        pass
+    (folder / "applying").rename(folder / "refused")
+    with deadman.locked(0):
+        assert not folder.exists()

@@ -85,6 +85,69 @@ def test_the_way_back_names_only_what_is_touched_and_keeps_counters():
     ]
 
 
+def test_the_inverse_takes_out_what_was_put_in_and_puts_in_what_was_taken_out():
+    before = text.parse(DUMP, "a dump")
+    after = {
+        ("filter", "INPUT"): (":INPUT DROP", "-A INPUT -j LOOPGUARDIAN", "-A INPUT -j LOOPGUARD-NEW"),
+        ("filter", "FORWARD"): (":FORWARD DROP", "-A FORWARD -j LOOPGUARD-NEW", "-A FORWARD -g LOOPGUARD-LOG"),
+        ("filter", "LOOPGUARD-NEW"): (":LOOPGUARD-NEW -",),
+        ("filter", "MADE"): (":MADE -",),
+        ("raw", "PREROUTING"): (":PREROUTING ACCEPT", "-A PREROUTING -j DROP"),
+    }
+    mended = text.inverse(before, after, after, "LOOPGUARD")
+    assert mended == {
+        ("filter", "INPUT"): [
+            ":INPUT ACCEPT [7:420]",
+            "-D INPUT -j LOOPGUARD-NEW",
+            "[1:60] -I INPUT 1 -j LOOPGUARD",
+            '[2:90] -I INPUT 2 -m comment --comment "x -j LOOPGUARD [1:2]" -j ACCEPT',
+        ],
+        ("filter", "FORWARD"): ["-D FORWARD -j LOOPGUARD-NEW"],
+        ("raw", "PREROUTING"): ["-D PREROUTING -j DROP"],
+    }
+    assert text.undo(before, [("filter", "FORWARD"), ("filter", "LOOPGUARD-NEW")], mended).splitlines() == [
+        "*filter",
+        ":LOOPGUARD-NEW - [0:0]",
+        "-F LOOPGUARD-NEW",
+        "-D FORWARD -j LOOPGUARD-NEW",
+        "-X LOOPGUARD-NEW",
+        "COMMIT",
+    ]
+    assert text.in_order(text.plain(before), [("raw", "PREROUTING"), ("filter", "INPUT"), ("filter", "FORWARD")]) == {
+        "filter": "-A FORWARD -g LOOPGUARD-LOG\n-A INPUT -j LOOPGUARD\n"
+        '-A INPUT -m comment --comment "x -j LOOPGUARD [1:2]" -j ACCEPT\n-A INPUT -j LOOPGUARDIAN\n',
+        "raw": "",
+    }
+
+
+KEY = ("filter", "INPUT")
+HEAD, OURS, THEIRS, FOREIGN = ":INPUT ACCEPT", "-A INPUT -j LOOPGUARD", "-A INPUT -j theirs", "-A INPUT -s 192.0.2.8 -j DROP"
+
+
+@pytest.mark.parametrize(
+    ("now", "beside"),
+    [
+        ({KEY: (HEAD, THEIRS)}, []),
+        ({KEY: (HEAD, FOREIGN, THEIRS)}, [FOREIGN]),
+        ({KEY: (HEAD, THEIRS, THEIRS)}, [THEIRS]),
+        ({KEY: (HEAD, OURS, THEIRS)}, None),
+        ({KEY: (":INPUT DROP", THEIRS)}, None),
+        ({KEY: (HEAD, FOREIGN)}, None),
+        ({}, None),
+        ({KEY: (HEAD, THEIRS), ("filter", "LOOPGUARD"): (":LOOPGUARD -",)}, None),
+    ],
+)
+def test_what_others_have_put_beside_the_former_rules(now, beside):
+    after = {KEY: (HEAD, OURS, THEIRS), ("filter", "LOOPGUARD"): (":LOOPGUARD -",)}
+    assert text.beside(now, {KEY: (HEAD, THEIRS)}, after) == beside
+
+
+def test_an_idle_chain_and_one_that_is_not_there_are_the_same():
+    assert text.beside({}, {}, {KEY: (HEAD, OURS)}) == []
+    assert text.beside({KEY: (HEAD, FOREIGN)}, {}, {KEY: (HEAD, OURS)}) == [FOREIGN]
+    assert text.beside({KEY: (HEAD, OURS)}, {}, {KEY: (HEAD, OURS)}) is None
+
+
 def test_counters_and_idle_chains_do_not_count():
     found = text.plain(text.parse(DUMP, "a dump"))
     assert ("filter", "OUTPUT") not in found
