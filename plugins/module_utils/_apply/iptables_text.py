@@ -115,6 +115,8 @@ def _sections(ruleset: str) -> dict[str, list[tuple[int, str]]]:
         elif line and not line.startswith("#"):
             if not table:
                 raise ApplyError(f"line {number} of the ruleset stands in no table (*filter ... COMMIT): {line}")
+            if line.startswith(":") and not line[1:2].strip():
+                raise ApplyError(f"line {number} of the ruleset names no chain (such as :LOOPGUARD - [0:0]): {line}")
             found[table].append((number, line))
     if table:
         raise ApplyError(f"the ruleset ends before the COMMIT of the table {table}")

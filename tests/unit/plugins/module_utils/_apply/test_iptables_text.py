@@ -184,6 +184,8 @@ def test_every_dump_is_read_whole(path):
         ("*filter\n*nat\nCOMMIT\n", "line 2 of the ruleset: the table filter has no COMMIT before *nat"),
         ("*filter ;touch /tmp/x;\nCOMMIT\n", "line 1 of the ruleset names no table (such as *filter): *filter ;touch /tmp/x;"),
         ("*filter x\nCOMMIT\n", "line 1 of the ruleset names no table (such as *filter): *filter x"),
+        ("*filter\n:\nCOMMIT\n", "line 2 of the ruleset names no chain"),
+        ("*filter\n: LOOPGUARD -\nCOMMIT\n", "line 2 of the ruleset names no chain"),
         ("*\nCOMMIT\n", "line 1 of the ruleset names no table"),
         ("*filter\nCOMMIT\n*filter\nCOMMIT\n", "line 3 of the ruleset: the table filter comes twice"),
     ],
