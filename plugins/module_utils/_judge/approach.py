@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from .._model.network import BITS, network_range, spell, subtract
+from .._model.network import BITS, network_range, numbers, spell, subtract
 from .path import Path
 from .reach import REWRITING, Filter, Packet, Part, outward
 
@@ -82,6 +82,8 @@ class Approach:
         self.broadcasts = {entry.last for entry in self._networks if entry.family == "ipv4" and entry.last > entry.first + 1}
         self._tests = _destination_tests(evidence, self._own)
         self._reached: dict[Packet, list[Part]] = {}
+        self._local: dict[Family, list[_Destinations]] = {}
+        self._cast: dict[Family, list[_Destinations]] = {}
         self.redirects: Redirects | None = None
         if any(rule.target.kind in REWRITING for table in firewall.tables for chain in table.chains.values() for rule in chain.rules):
             from .redirect import Redirects
@@ -174,19 +176,22 @@ class Approach:
             address = network_range(unmapped(row.address)).first
             first, last = _GROUPS[family]
             return [_Destinations("MULTICAST" if first <= address <= last else "LOCAL", (address,))]
-        groups = self.own_destinations(family)
-        if row.protocol in ("udp", "udplite"):  # a datagram also comes by broadcast, to a group, or to an anycast address
-            groups += self._grouped("MULTICAST", family, self.one_of_each(family, *_GROUPS[family]))
+        # a datagram also comes by broadcast, to a group, or to an anycast address
+        return self.own_destinations(family) + (self._datagrams(family) if row.protocol in ("udp", "udplite") else [])
+
+    def _datagrams(self, family: Family) -> list[_Destinations]:
+        if family not in self._cast:
             networks = [
                 entry
                 for entry in self._networks
                 if entry.family == family and entry.last > entry.first + 1 and not is_loopback(family, entry.first)
             ]
+            self._cast[family] = self._grouped("MULTICAST", family, self.one_of_each(family, *_GROUPS[family]))
             if family == "ipv4":
-                groups += self._grouped("BROADCAST", family, [_EVERYONE, *(entry.last for entry in networks)])
+                self._cast[family] += self._grouped("BROADCAST", family, [_EVERYONE, *(entry.last for entry in networks)])
             else:
-                groups += self._grouped("ANYCAST", family, [entry.first for entry in networks])
-        return groups
+                self._cast[family] += self._grouped("ANYCAST", family, [entry.first for entry in networks])
+        return self._cast[family]
 
     def shared_destinations(self, family: Family) -> list[tuple[str, int]]:
         """Return broadcast addresses, and one address of each kind of group."""
@@ -197,7 +202,10 @@ class Approach:
 
     def own_destinations(self, family: Family) -> list[_Destinations]:
         """Return the addresses of this machine that lead in from outside."""
-        return self._grouped("LOCAL", family, [address for address in self._own[family] if not is_loopback(family, address)])
+        if family not in self._local:
+            addresses = [address for address in self._own[family] if not is_loopback(family, address)]
+            self._local[family] = self._grouped("LOCAL", family, addresses)
+        return self._local[family]
 
     def _loopback_destinations(self, row: Listener) -> list[_Destinations]:
         if row.scope == "loopback":
@@ -271,6 +279,7 @@ def is_special(family: Family, address: int) -> bool:
 def _destination_tests(evidence: Evidence, own: Mapping[str, Sequence[int]]) -> dict[Family, list[tuple[int, int]]]:
     """Return every range by which some rule may tell destinations apart; in an answer they are the source."""
     found: dict[Family, set[tuple[int, int]]] = {"ipv4": set(), "ipv6": set()}
+    here: dict[Family, Sequence[int]] = {"ipv4": [*own["ipv4"], _LOOPBACK_V4[0] + 1], "ipv6": own["ipv6"]}
     sets = set()
     for table in evidence.firewall.tables:
         answers = outward(table)
@@ -279,18 +288,20 @@ def _destination_tests(evidence: Evidence, own: Mapping[str, Sequence[int]]) -> 
                 for match in rule.matches:
                     if match.field == "set":
                         sets.add(match.values[0].partition(" ")[0])
-                    elif match.field in ("destination", "ct_original_destination") or (match.field == "source" and chain.name in answers):
-                        for value in match.values:
-                            network = network_range(value)
-                            found[network.family].add((network.first, network.last))
+                    elif match.field in ("destination", "ct_original_destination"):
+                        for family, first, last in map(numbers, match.values):
+                            found[family].add((first, last))
+                    elif match.field == "source" and chain.name in answers:  # maybe a long list of strangers
+                        for family, first, last in map(numbers, match.values):
+                            if any(first <= one <= last for one in here[family]):
+                                found[family].add((first, last))
     for name in sets & evidence.firewall.ipsets.keys():
         from .sets import members
 
         for family in found:
             bounds = list(members(name, evidence.firewall.ipsets, family).bounds())
-            if len(bounds) > _LONG:  # a list of strangers: what counts is whether it names an address of this machine
-                here = [*own[family], _LOOPBACK_V4[0] + 1] if family == "ipv4" else own[family]
-                bounds = [(low, high) for low, high in bounds if any(low <= one <= high for one in here)]
+            if len(bounds) > _LONG:
+                bounds = [(first, last) for first, last in bounds if any(first <= one <= last for one in here[family])]
             found[family].update(bounds)
     return {family: sorted(ranges) for family, ranges in found.items()}
 
