@@ -282,6 +282,8 @@ def explained(true: list[kernel.Decider], named: list[tuple], reach: str, transl
     true = [decider for decider in true if decider[:4] not in translating]
     if reach == "dropped" and named and named[-1][:3] not in {decider[:3] for decider in true}:
         return ""  # two chains of one priority drop it, and the order of those is not known
+    if reach == "maybe" and any(rule[:4] in translating and rule[4] for rule in named):
+        return ""  # it may have been sent another way, on which another rule decides
     deciding = {decider[:5] for decider in true if decider.drops or (decider.rule and reach != "dropped")}
     if deciding - set(named):
         return f"{min(deciding - set(named))} decides and is not named"
