@@ -10,18 +10,30 @@ import sys
 from pathlib import Path
 
 import pytest
+from ansible_collections.loopguard.loopback.plugins.module_utils._collect.listeners import Listeners
 from ansible_collections.loopguard.loopback.plugins.module_utils._judge.reach import Filter, Packet
+from ansible_collections.loopguard.loopback.plugins.module_utils._model.address import scope_of
 from ansible_collections.loopguard.loopback.plugins.module_utils._model.firewall import Firewall
-from ansible_collections.loopguard.loopback.plugins.module_utils._model.host import host_from_dict
+from ansible_collections.loopguard.loopback.plugins.module_utils._model.host import Route, RoutingRule, host_from_dict
+from ansible_collections.loopguard.loopback.plugins.module_utils._model.listener import Listener
 from ansible_collections.loopguard.loopback.plugins.module_utils._model.ruleset import Chain, Match, Rule, SetElements, Table, Target
 from ansible_collections.loopguard.loopback.plugins.module_utils._parse import ipset_save, iptables_save, nft_json
 
 sys.path.insert(0, str(Path(__file__).parents[4] / "oracle"))
 from compare import Judge, denial
-from lab import End, Probe
+from lab import LISTENERS, End, Probe, addresses
 from rulesets import IPSETS
 
 LAB = json.loads((Path(__file__).parents[1] / "fixtures/host/6.18-debian12-lab.json").read_text())
+
+
+# What `divert` in lab.py adds.
+DIVERTED = (
+    (Route("ipv4", "0.0.0.0/0", None, "lo", "100", "local"), Route("ipv6", "::/0", None, "lo", "100", "local")),
+    tuple(
+        RoutingRule(family, 32765, None, None, None, None, "0x1/0xffffffff", "100", "lookup", False, False) for family in ("ipv4", "ipv6")
+    ),
+)
 
 
 def host(settings):
@@ -30,7 +42,23 @@ def host(settings):
     forwarding = settings.get("ipv4/ip_forward", 0)
     sysctls.update({name: forwarding for name in sysctls if name.startswith("net/ipv4") and name.endswith("/forwarding")})
     sysctls.update({"net/ipv4/ip_forward": forwarding, **{f"net/{name}": value for name, value in settings.items()}})
-    return host_from_dict({**LAB, "sysctls": sysctls})
+    found = host_from_dict({**LAB, "sysctls": sysctls})
+    return found._replace(routes=found.routes + DIVERTED[0], rules=found.rules + DIVERTED[1]) if settings.get("diverted") else found
+
+
+def sockets():
+    """Return what listens on the server of the lab."""
+    rows = [
+        Listener(
+            protocol, "ipv6" if ":" in address else "ipv4", address, port, False, None, scope_of(address), 0, "root",
+            port, (port,), place, place, None, None, None, "1", 0, place == "proxy", None, "LISTEN", "", 0, (),
+        )
+        for place in ("server", "proxy")
+        for protocol, ports in LISTENERS[place].items()
+        for port in ports
+        for address in addresses(place, port)
+    ]  # fmt: skip
+    return Listeners("1", rows, "", [], {}, [])
 
 
 def agrees(rulesets, settings, probe, heard):
@@ -42,7 +70,7 @@ def agrees(rulesets, settings, probe, heard):
         else:
             tables += iptables_save.parse(text, "save", f"iptables-{backend}", family)[0]
     ipsets, _gaps = ipset_save.parse(IPSETS, "ipset save")
-    judge = Judge(Firewall(tuple(tables), ipsets, (), {}), host(settings))
+    judge = Judge(Firewall(tuple(tables), ipsets, (), {}), host(settings), sockets())
     return denial(judge, Probe(*probe), End(*heard) if heard else None) is None
 
 
