@@ -36,6 +36,14 @@ _HERE = frozenset(("LOCAL", "BROADCAST", "MULTICAST"))  # types of addresses tha
 Phase = Literal["new", "established", "reply"]
 
 
+class Taken(NamedTuple):
+    """The socket that TPROXY gave a packet to. by: the argument of the target that did it."""
+
+    address: str
+    port: int
+    by: str
+
+
 class Packet(NamedTuple):
     """A packet from outside, or the answer to it. Of it only the address of the other end, its source, is free.
 
@@ -43,8 +51,8 @@ class Packet(NamedTuple):
     that is not known, but not on loopback. cast: what the destination is here: LOCAL, BROADCAST, MULTICAST, ANYCAST or
     FOREIGN. mark: None when it is not known. tracked: False after notrack, None when that is not known.
     origin: destination, port and cast before they were rewritten. leaving: the interface on which a forwarded packet goes
-    on, None when that is not known. sport: the port that it comes from, None when that is free. taken: address and port of
-    the socket that TPROXY gave it to; what the packet says of its destination stays.
+    on, None when that is not known. sport: the port that it comes from, None when that is free. taken: by a socket; what the
+    packet says of its destination stays.
     """
 
     family: Family
@@ -58,7 +66,7 @@ class Packet(NamedTuple):
     origin: tuple[int | None, int, str] | None = None
     leaving: str | None = ""
     sport: int | None = None
-    taken: tuple[str, int] | None = None
+    taken: Taken | None = None
 
 
 class Stage(NamedTuple):
@@ -149,7 +157,7 @@ def _holds(field: str, values: tuple[str, ...], packet: Packet, stage: Stage) ->
     if field == "family":
         return packet.family in values
     if field == "taken":
-        return packet.taken is not None
+        return packet.taken is not None and packet.taken.by in values
     if field in ("icmp_type", "fragment", "never"):
         return False
     return None  # unknown, source_type

@@ -319,7 +319,7 @@ class Redirects:
         target = end.packet
         text = f"port {packet.port}, which is "
         if target.taken:
-            text += f"handed to the socket on {_place(*target.taken)} (TPROXY)"
+            text += f"handed to the socket on {_place(*target.taken[:2])} (TPROXY)"
         elif target.destination is None or (target.leaving == "" and not is_loopback(target.family, target.destination)):
             text += f"sent on to port {target.port} of this machine"
         else:
@@ -337,7 +337,7 @@ class Redirects:
     def _leads_to(packet: Packet, row: Listener) -> bool:
         """Say whether a packet that rules sent elsewhere is for the socket's port on this machine."""
         if packet.taken:
-            return packet.leaving == "" and packet.taken == (row.address, row.port)
+            return packet.leaving == "" and packet.taken[:2] == (row.address, row.port)
         return bool(packet.origin) and packet.leaving == "" and packet.port == row.port
 
     def _untold(self, family: Family, row: Listener) -> list[Path]:
@@ -361,7 +361,7 @@ class Redirects:
     def _meets(self, packet: Packet, row: Listener) -> Reach:
         """Say whether the socket takes a packet for its port on this machine."""
         if packet.taken:
-            return "dropped" if packet.taken != (row.address, row.port) else "accepted" if row.transparent else "maybe"
+            return "dropped" if packet.taken[:2] != (row.address, row.port) else "accepted" if row.transparent else "maybe"
         if row.scope == "wildcard" and packet.cast == "FOREIGN":
             answered = answers(row, packet.family, packet.cast)
             return "maybe" if answered is None else "accepted" if answered else "dropped"

@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
-from .._model.network import network_range
+from .._model.network import network_range, spell
 from .approach import families_of, unmapped
+from .condition import Taken
 from .redirect import choices
 from .walk import Given
 
@@ -50,41 +51,45 @@ class Sockets:
         if packet.protocol not in ("tcp", "udp"):
             return Given([], True)
         if stage.phase != "new":
-            return self._of_connection(packet, stage)
+            return self._of_connection(target, packet, stage)
         way = choices(target, packet.destination, packet.port, packet.family)
         if not way and choices(target, None, packet.port):  # for the other family
             return Given([], True)
-        if len(way) != 1 or packet.taken:
+        if len(way) != 1:
             return None
         address, port = way[0]
         found = self._look_up(packet, [address] if address is not None else self._instead(packet), port)
-        taken = [packet._replace(taken=(row.address, row.port)) for row in found.rows if row.transparent is not False]
+        taken = [packet._replace(taken=Taken(row.address, row.port, target.argument)) for row in found.rows if row.transparent is not False]
         sockets = {(row.family, row.address, row.interface) for row in found.rows}
         transparent = found.transparent()
         if found.sure and (not taken or (transparent and len(sockets) == 1)):
             return Given(taken[:1], True)
         return Given(list(dict.fromkeys(taken)), False)
 
-    def _of_connection(self, packet: Packet, stage: Stage) -> Given | None:
+    def _of_connection(self, target: Target, packet: Packet, stage: Stage) -> Given | None:
         """A packet of a connection goes to its own socket, when that is transparent."""
         if stage.phase == "reply" or stage.forwarded or packet.origin or packet.destination is None:
             return None
-        transparent = True if packet.taken else self._look_up(packet, [packet.destination], packet.port).transparent()
-        return None if transparent is None else Given([packet] if transparent else [], True)
+        if packet.taken:
+            return Given([packet._replace(taken=packet.taken._replace(by=target.argument))], True)
+        here = Taken(spell(packet.family, packet.destination), packet.port, target.argument)
+        transparent = self._look_up(packet, [packet.destination], packet.port).transparent()
+        return None if transparent is None else Given([packet._replace(taken=here)] if transparent else [], True)
 
     def exists(self, match: Match, packet: Packet, stage: Stage) -> bool | None:
         """Say whether there is a socket for a packet, of the kind that a match asks for: `transparent`, `nowildcard`."""
-        if packet.protocol not in ("tcp", "udp") or stage.forwarded:
+        if packet.protocol not in ("tcp", "udp"):
             return False
+        connected = stage.phase == "established" and not stage.forwarded
         if packet.taken and stage.phase != "reply":
-            wild = stage.phase == "new" and network_range(packet.taken[0]).first == 0
+            wild = not connected and network_range(packet.taken.address).first == 0
             return "nowildcard" in match.values or not wild
         if packet.destination is None or packet.origin or stage.phase == "reply":
             return None
-        found = self._look_up(packet, [packet.destination], packet.port)
+        found = self._look_up(packet, [packet.destination], packet.port)  # also for what will be forwarded
         if not found.rows:
-            return False if found.sure and stage.phase == "new" else None
-        if stage.phase == "new" and "nowildcard" not in match.values:
+            return False if found.sure and not connected else None
+        if not connected and "nowildcard" not in match.values:
             if all(row.scope == "wildcard" for row in found.rows):
                 return False if found.sure else None
             if any(row.scope == "wildcard" for row in found.rows):

@@ -37,7 +37,7 @@ MatchField = Literal[
     "destination_type",
     "set",  # an ipset: "name src,dst"
     "socket",  # there is a socket for the packet: plain, transparent (only such a one), nowildcard (also one on every address)
-    "taken",  # a TPROXY before it in its rule has found a socket (nftables)
+    "taken",  # the TPROXY before it in its rule, with this argument, has found a socket (nftables)
     "icmp_type",
     "fragment",
     "family",  # ipv4, ipv6 (nftables meta nfproto)

@@ -580,7 +580,7 @@ def _unknown(statement: Any) -> Match:
 def _after(way: tuple[Match, ...], effect: Target) -> tuple[Match, ...]:
     """Return the conditions for what follows an effect that changes what one of them tested."""
     if effect.kind == "tproxy":
-        return (*way, Match("taken", (), False, "tproxy"))
+        return (*way, Match("taken", (effect.argument,), False, f"tproxy to {effect.argument}"))
     changed = {"mark": "mark", "notrack": "ct_state"}.get(effect.kind)
     opaque = effect.kind == "opaque"
     return tuple(

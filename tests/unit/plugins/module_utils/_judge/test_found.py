@@ -266,3 +266,55 @@ COMMIT
     }
     probe = ("ipv4", "eth1", "10.77.2.2", "tcp", "10.77.9.2", 8080)
     assert agrees(rulesets, {"ipv4/ip_forward": 1}, probe, None)
+
+
+def test_seed_5287():
+    """tproxy nft: the judge said back 2001:db8:77:9::2 8080 dropped; in the kernel back 2001:db8:77:9::2 8080 answers."""
+    rulesets = {
+        ("nft", "ip6"): """\
+*mangle
+:PREROUTING ACCEPT [0:0]
+:DIVERT - [0:0]
+-A PREROUTING -m socket --nowildcard -j DIVERT
+-A PREROUTING -i eth0 -j DROP
+-A DIVERT -j ACCEPT
+COMMIT
+""",
+    }
+    probe = ("ipv6", "eth0", "2001:db8:77:1::2", "tcp", "2001:db8:77:9::2", 8080)
+    assert agrees(
+        rulesets,
+        {"ipv4/ip_forward": 1, "ipv6/conf/all/forwarding": 1, "ipv4/conf/all/route_localnet": 1},
+        probe,
+        ("back", "2001:db8:77:9::2", 8080),
+    )
+
+
+def test_seed_5129():
+    """tproxy native: the judge said proxy 2001:db8:77:1::1 3129 maybe; in the kernel proxy 2001:db8:77:1::1 3130 answers."""
+    rulesets = {
+        ("native", "inet"): """\
+{"nftables": [{"metainfo": {"version": "1.0.6", "json_schema_version": 1}},
+{"table": {"family": "ip6", "name": "t", "handle": 131}},
+{"chain": {"family": "ip6", "table": "t", "name": "pre", "handle": 1, "type": "filter", "hook": "prerouting", "prio": -50, "policy": "accept"}},
+{"chain": {"family": "ip6", "table": "t", "name": "input", "handle": 2, "type": "filter", "hook": "input", "prio": 0, "policy": "drop"}},
+{"chain": {"family": "ip6", "table": "t", "name": "forward", "handle": 3, "type": "filter", "hook": "forward", "prio": 0, "policy": "drop"}},
+{"rule": {"family": "ip6", "table": "t", "chain": "pre", "handle": 4,
+"expr": [{"match": {"op": "in", "left": {"ct": {"key": "state"}}, "right": "new"}},
+{"match": {"op": "==", "left": {"payload": {"protocol": "tcp", "field": "dport"}}, "right": 8080}},
+{"tproxy": {"addr": "2001:db8:77:2::1", "port": 3129}},
+{"mangle": {"key": {"meta": {"key": "mark"}}, "value": 1}},
+{"counter": null}]}},
+{"rule": {"family": "ip6", "table": "t", "chain": "pre", "handle": 5,
+"expr": [{"match": {"op": "==", "left": {"meta": {"key": "iifname"}}, "right": "eth0"}},
+{"match": {"op": "==", "left": {"payload": {"protocol": "tcp", "field": "dport"}}, "right": 8080}},
+{"tproxy": {"addr": "::1", "port": 3130}},
+{"mangle": {"key": {"meta": {"key": "mark"}}, "value": 1}}]}},
+{"rule": {"family": "ip6", "table": "t", "chain": "input", "handle": 6,
+"expr": [{"accept": null}]}}]}
+""",
+    }
+    probe = ("ipv6", "eth0", "2001:db8:77:1::2", "tcp", "2001:db8:77:1::1", 8080)
+    assert agrees(
+        rulesets, {"ipv4/ip_forward": 1, "ipv6/conf/all/forwarding": 1, "diverted": 1}, probe, ("proxy", "2001:db8:77:1::1", 3130)
+    )
