@@ -81,6 +81,8 @@ class Sockets:
         if packet.protocol not in ("tcp", "udp"):
             return False
         connected = stage.phase == "established" and not stage.forwarded
+        if connected and "full" in match.values:  # the last packet of a handshake comes before there is a socket of its own
+            return None
         if packet.taken and stage.phase != "reply":
             wild = not connected and network_range(packet.taken.address).first == 0
             return "nowildcard" in match.values or not wild

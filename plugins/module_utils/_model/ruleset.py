@@ -36,7 +36,7 @@ MatchField = Literal[
     "source_type",  # addrtype or fib: LOCAL, UNICAST, BROADCAST, MULTICAST, ...
     "destination_type",
     "set",  # an ipset: "name src,dst"
-    "socket",  # there is a socket for the packet: plain, transparent (only such a one), nowildcard (also one on every address)
+    "socket",  # there is a socket for the packet: plain, full, transparent (only such a one), nowildcard (also one on every address)
     "taken",  # the TPROXY before it in its rule, with this argument, has found a socket (nftables)
     "icmp_type",
     "fragment",

@@ -750,7 +750,7 @@ def _mark(mask: int) -> Callable[[Any], str]:
 
 
 # What nft_socket.c says of the socket of a packet, as a match asks for it.
-_SOCKETS = {("transparent", 1): ("transparent", "nowildcard"), ("wildcard", 0): ("plain",)}
+_SOCKETS = {("transparent", 1): ("transparent", "nowildcard"), ("wildcard", 0): ("full",)}
 # What `ct original` may ask. Not `l3proto` and `protocol`, which tell nothing new.
 _ORIGINAL: dict[str, tuple[MatchField, Callable[[Any], str]]] = {
     "proto-dst": ("ct_original_port", _port),

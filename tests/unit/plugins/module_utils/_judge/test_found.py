@@ -318,3 +318,23 @@ def test_seed_5129():
     assert agrees(
         rulesets, {"ipv4/ip_forward": 1, "ipv6/conf/all/forwarding": 1, "diverted": 1}, probe, ("proxy", "2001:db8:77:1::1", 3130)
     )
+
+
+def test_seed_20137():
+    """tproxy native: the judge said server 2001:db8:77:9::2 8080 accepted; a socket of a handshake has no `socket wildcard`."""
+    rulesets = {
+        ("native", "inet"): """\
+{"nftables": [{"metainfo": {"version": "1.0.6", "json_schema_version": 1}},
+{"table": {"family": "inet", "name": "t", "handle": 38}},
+{"chain": {"family": "inet", "table": "t", "name": "pre", "handle": 1, "type": "filter", "hook": "prerouting", "prio": -150, "policy": "accept"}},
+{"rule": {"family": "inet", "table": "t", "chain": "pre", "handle": 4,
+"expr": [{"match": {"op": "==", "left": {"socket": {"key": "wildcard"}}, "right": 0}},
+{"mangle": {"key": {"meta": {"key": "mark"}}, "value": 1}},
+{"accept": null}]}},
+{"rule": {"family": "inet", "table": "t", "chain": "pre", "handle": 5,
+"expr": [{"match": {"op": "in", "left": {"ct": {"key": "state"}}, "right": "new"}},
+{"mangle": {"key": {"meta": {"key": "mark"}}, "value": 1}}]}}]}
+""",
+    }
+    probe = ("ipv6", "eth0", "2001:db8:77:1::2", "tcp", "2001:db8:77:9::2", 8080)
+    assert agrees(rulesets, {"ipv4/ip_forward": 1, "ipv6/conf/all/forwarding": 1, "diverted": 1}, probe, None)

@@ -107,6 +107,8 @@ WIDE, NAMED = row("0.0.0.0", 99), row("10.0.0.5", 99)
         (sockets(NAMED._replace(transparent=None)), "transparent", SYN, NEW, None),
         (sockets(WIDE), "plain", SYN, NEW, False),
         (sockets(WIDE), "nowildcard", SYN, NEW, True),
+        (sockets(WIDE), "full", SYN, NEW, False),
+        (sockets(WIDE), "full", SYN, LATER, None),
         (sockets(WIDE), "plain", SYN, LATER, True),
         (sockets(), "plain", SYN, LATER, None),
         (sockets(), "plain", SYN, LATER._replace(forwarded=True), False),
