@@ -29,7 +29,9 @@ class Segments:
 
     def span(self, first: int, last: int) -> tuple[int, int]:
         """Return the first segment of a range and the one after its last; its bounds are among those given."""
-        return bisect_left(self._starts, first), bisect_right(self._starts, last)
+        low = bisect_left(self._starts, first)
+        alone = low + 1 == self.count or self._starts[low + 1] > last
+        return low, low + 1 if alone else bisect_right(self._starts, last)
 
     def mask(self, first: int, last: int) -> int:
         """Return the set of the addresses from first to last, which are bounds that were given."""
