@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
+from operator import itemgetter
 
 
 class Segments:
@@ -41,8 +42,8 @@ class Segments:
     @staticmethod
     def painted(spans: Sequence[tuple[int, int, int]]) -> dict[int, int]:
         """Give each segment the colour (1 to 255) of the first span that covers it; return the set of each colour."""
-        start = min(low for low, _high, _colour in spans)
-        colours = bytearray(max(high for _low, high, _colour in spans) - start)
+        start = min(spans)[0]
+        colours = bytearray(max(map(itemgetter(1), spans)) - start)
         tables: dict[int, bytes] = {}
         for low, high, colour in spans:
             if high - low == 1:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from itertools import groupby
-from operator import itemgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 from .condition import Packet, Stage, holds
@@ -171,7 +170,8 @@ class Program:
             entries += found
             if not certain or question.special:
                 doubtful.update(entry.place for entry in found if not (certain and entry.ends.certain))
-        entries.sort()  # by place
+        if len(live) > 1:
+            entries.sort()  # by place
         steps: list[_Step] = []
         for (certain, verdict), group in groupby(entries, lambda entry: (entry.place not in doubtful, entry.colour > 0)):
             together = [entry for entry in group if entry.place >= start] if start else list(group)
@@ -190,10 +190,11 @@ class Program:
                 rule = self._rules[place]
                 matches = rule.matches
                 ends = (around.remote(matches[0], packet, stage) if matches else None) or everyone
-                for match in () if question.simple else matches[1:]:
-                    more = around.remote(match, packet, stage)
-                    if more is not None:
-                        ends = Ends(0, 0, ends.set() & more.set(), ends.certain and more.certain) if ends is not everyone else more
+                if not question.simple:
+                    for match in matches[1:]:
+                        more = around.remote(match, packet, stage)
+                        if more is not None:
+                            ends = Ends(0, 0, ends.set() & more.set(), ends.certain and more.certain) if ends is not everyone else more
                 if ends.low < ends.high or ends.mask:
                     entries.append(tuple.__new__(_Entry, (place, ends, _COLOURS.get(rule.target.kind, 0), rule)))
             if not question.special:
