@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from kernel import FAMILIES
-from lab import BEHIND, CLIENTS, HOSTS, Probe, address
+from lab import BEHIND, CLIENTS, HOSTS, STRANGE, Probe, address
 from managers import MANAGERS, captured
+from proxies import NativeProxies, Proxies
 from redirects import OUTSIDE, NativeRedirects, Redirects
 from rulesets import TCP_PORTS, UDP_PORTS, Iptables, Native
 
@@ -23,18 +24,27 @@ _MIXED = {
     "native and legacy": ("native", "legacy"),
     "native and nft": ("native", "nft"),
 }
-KINDS = ("ufw", "firewalld", "fail2ban", "netavark", "redirect nft", "redirect legacy", "redirect native", *_MIXED)
+_REDIRECTING = {"redirect": (Redirects, NativeRedirects), "tproxy": (Proxies, NativeProxies)}
+KINDS = (
+    *("ufw", "firewalld", "fail2ban", "netavark"),
+    *(f"{way} {backend}" for way in _REDIRECTING for backend in ("nft", "legacy", "native")),
+    *_MIXED,
+)
 _CONFIGURATIONS = 40 * len(KINDS)  # seeds for which a manager keeps one configuration
 
 
 class Case(NamedTuple):
-    """rulesets: {(nft, legacy or native; ip, ip6 or inet): lines}. settings: file below /proc/sys/net -> value."""
+    """rulesets: {(nft, legacy or native; ip, ip6 or inet): lines}. settings: file below /proc/sys/net -> value.
+
+    diverted: every address is local for packets with mark 1.
+    """
 
     kind: str
     seed: int
     rulesets: Mapping[tuple[str, str], list[str]]
     settings: Mapping[str, int]
     probes: tuple[Probe, ...]
+    diverted: bool = False
 
 
 def make(seed: int) -> Case:
@@ -49,9 +59,13 @@ def make(seed: int) -> Case:
             kept = (Native(seed) if backend == "native" else Iptables(seed, family)).between(lines)
             rulesets[backend, family] = kept
         return Case(kind, seed, rulesets, chosen, PUBLISHED if kind == "netavark" else LOCAL)
-    backend = kind.split()[1]
-    made = {(backend, family): Redirects(seed, family).ruleset() for family in FAMILIES if backend != "native"}
-    return Case(kind, seed, made or {("native", "inet"): NativeRedirects(seed).ruleset()}, chosen, ANYWHERE)
+    way, backend = kind.split()
+    of_iptables, native = _REDIRECTING[way]
+    made = {(backend, family): of_iptables(seed, family).ruleset() for family in FAMILIES if backend != "native"}
+    made = made or {("native", "inet"): native(seed).ruleset()}
+    if way == "tproxy":
+        return Case(kind, seed, made, chosen, WIDELY, pick.random() < 0.8)
+    return Case(kind, seed, made, chosen, ANYWHERE)
 
 
 def _mixed(seed, backends):
@@ -89,4 +103,5 @@ def _probes(hosts, ports, destinations):
 
 LOCAL = _probes(HOSTS, {"tcp": TCP_PORTS, "udp": UDP_PORTS}, [("", 1), ("", 9)])
 ANYWHERE = _probes((2, 3, 130), OUTSIDE, [("", 1), ("", 9), ("back0", BEHIND[0])])
+WIDELY = (*ANYWHERE, *dict.fromkeys(probe._replace(destination=STRANGE[probe.family]) for probe in ANYWHERE))
 PUBLISHED = _probes((2, 3, 130), {"tcp": (5432, 8080), "udp": (8053,)}, [("", 1), ("", 9), ("back0", BEHIND[0])])

@@ -12,13 +12,15 @@ from typing import NamedTuple
 
 import kernel
 from ansible_collections.loopguard.loopback.plugins.module_utils._collect.host_network import collect_network
+from ansible_collections.loopguard.loopback.plugins.module_utils._collect.listeners import Listeners, collect
+from ansible_collections.loopguard.loopback.plugins.module_utils._collect.netlink import dump
 from ansible_collections.loopguard.loopback.plugins.module_utils._judge.approach import Approach
 from ansible_collections.loopguard.loopback.plugins.module_utils._judge.reach import REWRITING, Filter, Packet
 from ansible_collections.loopguard.loopback.plugins.module_utils._judge.redirect import Redirects, choices, ends
 from ansible_collections.loopguard.loopback.plugins.module_utils._model.evidence import Evidence
 from ansible_collections.loopguard.loopback.plugins.module_utils._model.network import network_range, spell
 from cases import Case
-from lab import BEHIND, PATIENCE, End, Lab, Probe, address, listens, set_sysctl
+from lab import BEHIND, PATIENCE, STRANGE, End, Lab, Probe, address, divert, listens, set_sysctl
 
 ANYWHERE = End("", "", 0)  # where a rule may send packets that does not say where
 SENDER = 49152  # stands for the ports that systems choose, which no rule here tells apart
@@ -27,8 +29,8 @@ SENDER = 49152  # stands for the ports that systems choose, which no rule here t
 class Judge:
     """Answers of the judge for the rules that are loaded now."""
 
-    def __init__(self, firewall, host):
-        approach = Approach(Evidence((), (), (), "", firewall, host))
+    def __init__(self, firewall, host, found: Listeners):
+        approach = Approach(Evidence(found.rows, found.gaps, (), found.namespace, firewall, host))
         self._filter = approach.filter
         self._reach = functools.lru_cache(None)(self._filter.reach)
         self._ends = functools.lru_cache(None)(self._ways_of)
@@ -38,7 +40,7 @@ class Judge:
         self._counts = any(table.backend == "iptables-legacy" for table in firewall.tables)
         # A hook that is asked alone does not know of what an earlier one changes.
         self._changes = not {target.kind for _family, target in rules}.isdisjoint(("mark", "notrack"))
-        untold = {family for family, target in rules if target.kind in (*REWRITING, "opaque") and not choices(target, 0, 1)}
+        untold = {family for family, target in rules if target.kind in (*REWRITING, "tproxy", "opaque") and not choices(target, 0, 1)}
         self._untold = {version for family, version in (("ip", "ipv4"), ("ip6", "ipv6")) if {family, "inet"} & untold}
 
     def expected(self, probe: Probe, sender: int | None = SENDER) -> dict[End, str]:
@@ -49,9 +51,12 @@ class Judge:
         found: dict[End, str] = {ANYWHERE: "maybe"} if packet.family in self._untold else {}
         for way in self._ends(packet):
             sent = way.packet
-            place = {"": "server", "back0": "back", None: ""}.get(sent.leaving, sent.leaving)
-            end = End(place, "" if sent.destination is None else spell(probe.family, sent.destination), sent.port)
+            place = "proxy" if sent.taken else {"": "server", "back0": "back", None: ""}.get(sent.leaving, sent.leaving)
+            port = sent.taken[1] if sent.taken else sent.port
+            end = End(place, "" if sent.destination is None else spell(probe.family, sent.destination), port)
             reach = _share(way.parts, probe).reach
+            if place == "server" and sent.cast == "FOREIGN" and (probe.family, probe.protocol) == ("ipv4", "tcp"):
+                reach = "dropped"  # from an address that is not the machine's own only a transparent socket answers
             if end not in found or found[end] == "dropped":
                 found[end] = reach
         return found
@@ -118,7 +123,7 @@ def _share(parts, probe: Probe):
     return found[0]
 
 
-_FOREIGN = frozenset(address(family, "back0", host) for family in ("ipv4", "ipv6") for host in BEHIND)
+_FOREIGN = frozenset((*(address(family, "back0", host) for family in ("ipv4", "ipv6") for host in BEHIND), *STRANGE.values()))
 
 
 def number(text: str) -> int:
@@ -133,10 +138,16 @@ class Round(NamedTuple):
     heard: dict[Probe, End]
 
 
+@functools.cache
+def listeners():
+    return collect(dump, kernel.tool)
+
+
 def prepare(case: Case) -> Judge:
     for name, value in case.settings.items():
         set_sysctl(name, value)
-    return Judge(kernel.load(case.rulesets), collect_network())
+    divert(case.diverted)
+    return Judge(kernel.load(case.rulesets), collect_network(), listeners())
 
 
 def compare(lab: Lab, case: Case, judge: Judge, patience: float = PATIENCE) -> Round:
@@ -230,7 +241,7 @@ def a_test(case: Case, wrong: Round) -> str:
         dumps.append(f'        ("{backend}", "{family}"): """\\\n' + "\n".join(lines).rstrip() + '\n""",\n')
     said = ", ".join(f"{end.place} {end.address} {end.port} {reach}" for end, reach in ends.items()) or "nowhere"
     did = f"{heard.place} {heard.address} {heard.port} answers" if heard else "nothing answers"
-    settings = {name: value for name, value in case.settings.items() if value}
+    settings = {name: value for name, value in case.settings.items() if value} | ({"diverted": 1} if case.diverted else {})
     return (
         f"def test_seed_{case.seed}():\n"
         f'    """{case.kind}: the judge said {said}; in the kernel {did}."""\n'

@@ -34,10 +34,16 @@ HOSTS = (2, 3, 130, 200)  # of a neighbour
 LINKS = {"eth0": 1, "eth1": 2, "back0": 9}
 OWN = {"eth0": (1, 9), "eth1": (1, 9), "back0": (1,)}  # of the server
 BEHIND = (2, 9)  # of the machine behind it
+# Transparent sockets of the server; of IPv6 the second is on its loopback address.
+PROXIES = (("::", 3129), ("127.0.0.1", 3130))
 LISTENERS = {
     "server": {"tcp": (5432, 6379, 11211, 8080), "udp": (5353, 11211, 8053)},
     "back": {"tcp": (80, 5432, 8080), "udp": (53, 8053)},
+    "proxy": {protocol: tuple(port for _address, port in PROXIES) for protocol in ("tcp", "udp")},
 }
+STRANGE = {"ipv4": "203.0.113.9", "ipv6": "2001:db8:9::9"}  # of no machine here
+_diverted: set[str] = set()  # tables that are in use
+IP_TRANSPARENT, IP_PKTINFO, IPV6_TRANSPARENT = 19, 8, 75  # linux/in.h, linux/in6.h
 
 
 def address(family: str, link: str, host: int) -> str:
@@ -54,7 +60,7 @@ class Probe(NamedTuple):
 
 
 class End(NamedTuple):
-    """What answered: on which machine, and the address and port at which the packet arrived there."""
+    """What answered: on which machine, and the address and port at which the packet arrived there; of a proxy its own port."""
 
     place: str
     address: str
@@ -76,7 +82,8 @@ class Lab:
     """The namespaces, with everything listening."""
 
     def __init__(self):
-        self._namespaces = {"server": os.open("/proc/self/ns/net", os.O_RDONLY)}
+        here = os.open("/proc/self/ns/net", os.O_RDONLY)
+        self._namespaces = {"server": here, "proxy": here}
         run("ip", "link", "set", "lo", "up")
         for link, number in LINKS.items():
             self._connect(link, "back" if link == "back0" else link, BEHIND if link == "back0" else HOSTS, number)
@@ -90,8 +97,9 @@ class Lab:
                 set_sysctl(name, value)
             for protocol, ports in protocols.items():
                 for port in ports:
-                    sock = _listener(protocol, port)
-                    self._servers[sock.fileno()] = place, sock
+                    for where in addresses(place, port):
+                        sock = _listener(protocol, where, port, place == "proxy")
+                        self._servers[sock.fileno()] = place, sock
         self.enter("server")
         self._rounds = 0
 
@@ -184,21 +192,37 @@ class Lab:
                 connection, _peer = sock.accept()
                 accepted.append(connection)
                 arrived, port = connection.getsockname()[:2]
+                port = sock.getsockname()[1] if place == "proxy" else port
                 connection.send(f"{place} {_plain(arrived)} {port}".encode())
                 return None, None
             data, ancillary, _flags, _peer = sock.recvmsg(16, 64)
-            arrived = socket.inet_ntop(socket.AF_INET6, ancillary[0][2][:16])
+            told = ancillary[0][2]  # struct in_pktinfo or in6_pktinfo
+            arrived = socket.inet_ntop(socket.AF_INET, told[8:]) if len(told) == 12 else socket.inet_ntop(socket.AF_INET6, told[:16])
             return struct.unpack("!Q", data)[0], End(place, _plain(arrived), sock.getsockname()[1])
         except OSError:
             return None, None
 
 
-def _listener(protocol, port):
-    sock = socket.socket(socket.AF_INET6, socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM)
-    sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+def addresses(place, port):
+    named = {port: address for address, port in PROXIES}.get(port, "::") if place == "proxy" else "::"
+    return ("::",) if named == "::" else (named, "::1")
+
+
+def _listener(protocol, where, port, transparent):
+    family = socket.AF_INET6 if ":" in where else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM)
+    level, option, told = (
+        (socket.IPPROTO_IPV6, IPV6_TRANSPARENT, socket.IPV6_RECVPKTINFO)
+        if family == socket.AF_INET6
+        else (socket.IPPROTO_IP, IP_TRANSPARENT, IP_PKTINFO)
+    )
+    if where == "::":
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+    if transparent:
+        sock.setsockopt(level, option, 1)
     if protocol == "udp":
-        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
-    sock.bind(("::", port))
+        sock.setsockopt(level, told, 1)
+    sock.bind((where, port))
     if protocol == "tcp":
         sock.listen(512)
     sock.setblocking(False)
@@ -223,10 +247,20 @@ def knock(probe: Probe, number: int, mark: int = 0) -> socket.socket:
 
 
 def _plain(text: str) -> str:
-    found = ipaddress.IPv6Address(text)
-    return str(found.ipv4_mapped or found)
+    found = ipaddress.ip_address(text)
+    return str(getattr(found, "ipv4_mapped", None) or found)
 
 
 def set_sysctl(name: str, value: int) -> None:
     with open(f"/proc/sys/net/{name}", "w") as file:
         file.write(str(value))
+
+
+def divert(wanted: bool) -> None:
+    """Make every address local for packets with mark 1, or no longer."""
+    if wanted != bool(_diverted):
+        verb = "add" if wanted else "del"
+        for family in ("-4", "-6"):
+            run("ip", family, "rule", verb, "fwmark", "1", "lookup", "100")
+            run("ip", family, "route", verb, "local", "default", "dev", "lo", "table", "100")
+        _diverted.symmetric_difference_update(("100",))

@@ -5,20 +5,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from .._model.network import BITS, network_range, numbers, spell, subtract
+from .discovery import listens
 from .path import Path
-from .reach import REWRITING, Filter, Packet, Part, outward
+from .reach import ANSWERED, REWRITING, Filter, Packet, Part, outward
 
 if TYPE_CHECKING:
     from .._model.evidence import Evidence
-    from .._model.host import Interface
+    from .._model.host import Interface, Route
     from .._model.listener import Listener
     from .._model.ruleset import Target
     from .._model.vocabulary import Family, Reach, Via
     from .redirect import Redirects
+    from .sockets import Sockets
 
 # Never the source of a packet that the kernel takes from outside: fib_validate_source, ip_route_input_slow, ip6_rcv_core.
 _IMPOSSIBLE = {
@@ -28,6 +31,7 @@ _IMPOSSIBLE = {
 _LOOPBACK_V4 = (127 << 24, (128 << 24) - 1)
 _GROUPS = {"ipv4": (224 << 24, (240 << 24) - 1), "ipv6": (0xFF << 120, (1 << 128) - 1)}
 _EVERYONE = (1 << 32) - 1  # 255.255.255.255
+STRANGE = {"ipv4": (0x7F000001, 0x01000001), "ipv6": (0x0200 << 112 | 1, 0x20010DB8 << 96 | 1)}  # in no network of this machine
 _STACKED = ("vlan", "macvlan", "ipvlan", "macsec", "bridge", "bond", "team")  # on top of another interface
 _TUNNELS = frozenset(
     (
@@ -52,14 +56,16 @@ _TUNNELS = frozenset(
 )
 _CARRIERS = frozenset(("esp", "ah", "gre", "ipip", "ipencap", "ipv6", "4", "41", "47", "50", "51"))  # protocols of packets around others
 _LONG = 1024  # elements of a set
+_MOST_KINDS = 64  # of addresses that are local by a route alone
 _BRIDGES = ("bridge", "bond", "team", "openvswitch")
 
 
 class _Destinations(NamedTuple):
-    """Addresses that lead to a socket and that no rule tells apart. cast: see Packet."""
+    """Addresses that lead to a socket and that no rule tells apart, or one of a network. cast: see Packet."""
 
     cast: str
     addresses: tuple[int, ...]
+    network: str = ""
 
 
 class Approach:
@@ -70,7 +76,17 @@ class Approach:
         self._sysctls, self._blind = host.sysctls, bool(firewall.gaps)
         helped = host.sysctls.get("net/netfilter/nf_conntrack_helper") == 1
         fast_open = host.sysctls.get("net/ipv4/tcp_fastopen") or 0
-        self.filter = Filter(firewall.tables, firewall.ipsets, _may_be_marked(evidence), self._rewrite, helped=helped, fast_open=fast_open)
+        self.filter = Filter(
+            firewall.tables,
+            firewall.ipsets,
+            _may_be_marked(evidence),
+            self._rewrite,
+            helped=helped,
+            fast_open=fast_open,
+            sockets=self._sockets_of_host,
+        )
+        self._evidence = evidence
+        self._sockets: Sockets | None = None
         self._kinds = {entry.name: entry.kind for entry in host.interfaces}
         self.interfaces = [entry for entry in host.interfaces if not entry.loopback and self._kinds.get(entry.master or "") not in _BRIDGES]
         self._loopbacks = {entry.name for entry in host.interfaces if entry.loopback}
@@ -80,12 +96,18 @@ class Approach:
         self._own = {family: sorted({entry.first for entry in own if entry.family == family}) for family in BITS}
         # of IPv4; sent to the machines of a network
         self.broadcasts = {entry.last for entry in self._networks if entry.family == "ipv4" and entry.last > entry.first + 1}
-        self._tests = _destination_tests(evidence, self._own)
+        self.elsewhere = [route for route in host.routes if route.type == "local" and not self.is_own(route.destination)]  # AnyIP
+        self._tests = _destination_tests(evidence, self._own, self.elsewhere)
         self._reached: dict[Packet, list[Part]] = {}
         self._local: dict[Family, list[_Destinations]] = {}
         self._cast: dict[Family, list[_Destinations]] = {}
+        self._strange: dict[Family, list[_Destinations]] = {}
+        self.uncounted = False  # whether there were more kinds of them than are tried
         self.redirects: Redirects | None = None
-        if any(rule.target.kind in REWRITING for table in firewall.tables for chain in table.chains.values() for rule in chain.rules):
+        leading = REWRITING | {"tproxy"}
+        if self.elsewhere or any(
+            rule.target.kind in leading for table in firewall.tables for chain in table.chains.values() for rule in chain.rules
+        ):
             from .redirect import Redirects
 
             self.redirects = Redirects(host, firewall, self)
@@ -125,22 +147,26 @@ class Approach:
             groups += [("route_localnet", group) for group in self._loopback_destinations(row)]
         for via, group in groups:
             packet = Packet(family, row.protocol, group.addresses[0], row.port, interface.name, group.cast)
-            for part in self._reach(packet):
+            for part, cast in self._reach(packet):
                 sources = self.strangers(packet, part, allow)
-                if sources:
-                    doubt = via == "route_localnet" and localnet is None
+                answered = answers(row, family, cast)
+                if sources and answered is not False:
+                    doubt = answered is None or (via == "route_localnet" and localnet is None)
                     answer: Reach = "maybe" if doubt else self.doubted(interface.name, part.reach)
-                    names = tuple(spell(family, address) for address in group.addresses)
+                    names = (group.network,) if group.network else tuple(spell(family, address) for address in group.addresses)
                     paths.append(Path(family, interface.name, via, answer, sources, names, part.decided_by, ""))
         return paths
 
-    def _reach(self, packet: Packet) -> Sequence[Part]:
-        """Divide all sources by what happens to a packet that nothing rewrites."""
+    def _reach(self, packet: Packet) -> Sequence[tuple[Part, str]]:
+        """Divide all sources by what happens to a packet that nothing rewrites; tell also what its destination is here."""
         if self.redirects:
-            return [part for end in self.redirects.ends(packet) if end.packet.origin is None for part in end.parts]
+            straight = [
+                end for end in self.redirects.ends(packet) if not (end.packet.origin or end.packet.taken or end.packet.leaving != "")
+            ]
+            return [(part, end.packet.cast) for end in straight for part in end.parts]
         if packet not in self._reached:
             self._reached[packet] = self.filter.reach(packet)
-        return self._reached[packet]
+        return [(part, packet.cast) for part in self._reached[packet]]
 
     def _rewrite(self, target: Target, packet: Packet) -> list[Packet]:
         """Return what a target may make of where a packet goes."""
@@ -155,11 +181,22 @@ class Approach:
 
     def _only_address(self, packet: Packet) -> int | None:
         """Return the address of the interface where a packet came in, None when it has several."""
-        own = {
-            network_range(text.partition("/")[0]) for entry in self.interfaces if entry.name == packet.interface for text in entry.addresses
-        }
-        addresses = [entry.first for entry in own if entry.family == packet.family]
+        addresses = self._addresses_on(packet.family, packet.interface)
         return addresses[0] if len(addresses) == 1 else None
+
+    def _addresses_on(self, family: Family, interface: str) -> list[int]:
+        own = {network_range(text.partition("/")[0]) for entry in self.interfaces if entry.name == interface for text in entry.addresses}
+        return [entry.first for entry in own if entry.family == family]
+
+    def _sockets_of_host(self) -> Sockets:
+        if self._sockets is None:
+            from .sockets import Sockets
+
+            evidence = self._evidence
+            rows = [row for row in evidence.listeners if row.namespace == evidence.namespace and listens(row)]
+            complete = all(gap.subject == "processes" for gap in evidence.listener_gaps)
+            self._sockets = Sockets(rows, complete, self._addresses_on)
+        return self._sockets
 
     def strangers(self, packet: Packet, part: Part, allow: Sequence[str]) -> tuple[tuple[int, int], ...]:
         """Return the sources of a part that count: not dropped, not allowed, and not all of them impossible."""
@@ -177,7 +214,24 @@ class Approach:
             first, last = _GROUPS[family]
             return [_Destinations("MULTICAST" if first <= address <= last else "LOCAL", (address,))]
         # a datagram also comes by broadcast, to a group, or to an anycast address
-        return self.own_destinations(family) + (self._datagrams(family) if row.protocol in ("udp", "udplite") else [])
+        datagrams = self._datagrams(family) if row.protocol in ("udp", "udplite") else []
+        return self.own_destinations(family) + self._elsewhere(family) + datagrams
+
+    def _elsewhere(self, family: Family) -> list[_Destinations]:
+        """Return one address of each kind among those that are local by a route alone."""
+        if family not in self._strange:
+            self._strange[family] = list(itertools.islice(self._strange_kinds(family), _MOST_KINDS + 1))
+            self.uncounted = self.uncounted or len(self._strange[family]) > _MOST_KINDS
+        return self._strange[family]
+
+    def _strange_kinds(self, family: Family) -> Iterator[_Destinations]:
+        for route in self.elsewhere:
+            if route.family == family:
+                network = network_range(route.destination)
+                inside = [one for one in STRANGE[family] if network.first <= one <= network.last]
+                for address in sorted({*self.one_of_each(family, network.first, network.last), *inside}):
+                    if not is_special(family, address) and not is_loopback(family, address) and not self.is_own(spell(family, address)):
+                        yield _Destinations("FOREIGN", (address,), route.destination)
 
     def _datagrams(self, family: Family) -> list[_Destinations]:
         if family not in self._cast:
@@ -230,7 +284,7 @@ class Approach:
         """Return the sources that need no judging: impossible ones, and the machine itself."""
         impossible = [network_range(text)[1:3] for text in _IMPOSSIBLE[packet.family]]
         if packet.family == "ipv6":
-            if packet.protocol not in ("tcp", "sctp", "dccp"):
+            if packet.protocol not in ANSWERED:
                 return impossible
             # Of an answer that stays here, or goes nowhere, no connection comes about; a datagram needs none.
             return [*impossible, (0, 0), *((own, own) for own in self._own["ipv6"])]
@@ -250,6 +304,11 @@ class Approach:
 
 def allowed(allow: Sequence[str], family: Family) -> list[tuple[int, int]]:
     return [entry[1:3] for entry in map(network_range, allow) if entry.family == family]
+
+
+def answers(row: Listener, family: Family, cast: str) -> bool | None:
+    """Say whether a socket takes what is routed to it; IPv4 answers from an address of the table `local` alone: __ip_dev_find."""
+    return True if cast != "FOREIGN" or family == "ipv6" or row.protocol not in ANSWERED else row.transparent
 
 
 def families_of(row: Listener) -> tuple[Family, ...]:
@@ -276,9 +335,18 @@ def is_special(family: Family, address: int) -> bool:
     return first <= address <= last or address == _EVERYONE or address >> (24 if family == "ipv4" else 0) == 0
 
 
-def _destination_tests(evidence: Evidence, own: Mapping[str, Sequence[int]]) -> dict[Family, list[tuple[int, int]]]:
-    """Return every range by which some rule may tell destinations apart; in an answer they are the source."""
+def _destination_tests(
+    evidence: Evidence, own: Mapping[str, Sequence[int]], elsewhere: Iterable[Route]
+) -> dict[Family, list[tuple[int, int]]]:
+    """Return every range by which some rule may tell destinations apart; in an answer they are the source.
+
+    elsewhere: what is local by a route alone. Where there is some, other routes and their rules tell as well.
+    """
     found: dict[Family, set[tuple[int, int]]] = {"ipv4": set(), "ipv6": set()}
+    if any(elsewhere):
+        networks = [route.destination for route in evidence.host.routes] + [rule.destination or "" for rule in evidence.host.rules]
+        for family, first, last in map(numbers, filter(None, networks)):
+            found[family].add((first, last))
     here: dict[Family, Sequence[int]] = {"ipv4": [*own["ipv4"], _LOOPBACK_V4[0] + 1], "ipv6": own["ipv6"]}
     sets = set()
     for table in evidence.firewall.tables:

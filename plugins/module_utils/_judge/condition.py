@@ -36,6 +36,14 @@ _HERE = frozenset(("LOCAL", "BROADCAST", "MULTICAST"))  # types of addresses tha
 Phase = Literal["new", "established", "reply"]
 
 
+class Taken(NamedTuple):
+    """The socket that TPROXY gave a packet to. by: the argument of the target that did it."""
+
+    address: str
+    port: int
+    by: str
+
+
 class Packet(NamedTuple):
     """A packet from outside, or the answer to it. Of it only the address of the other end, its source, is free.
 
@@ -43,7 +51,8 @@ class Packet(NamedTuple):
     that is not known, but not on loopback. cast: what the destination is here: LOCAL, BROADCAST, MULTICAST, ANYCAST or
     FOREIGN. mark: None when it is not known. tracked: False after notrack, None when that is not known.
     origin: destination, port and cast before they were rewritten. leaving: the interface on which a forwarded packet goes
-    on, None when that is not known. sport: the port that it comes from, None when that is free.
+    on, None when that is not known. sport: the port that it comes from, None when that is free. taken: by a socket; what the
+    packet says of its destination stays.
     """
 
     family: Family
@@ -57,6 +66,7 @@ class Packet(NamedTuple):
     origin: tuple[int | None, int, str] | None = None
     leaving: str | None = ""
     sport: int | None = None
+    taken: Taken | None = None
 
 
 class Stage(NamedTuple):
@@ -125,9 +135,9 @@ def _holds(field: str, values: tuple[str, ...], packet: Packet, stage: Stage) ->
             return False
         return _flags(values, _FLAGS[stage.phase]) if stage.whole else None
     if field == "mark":
-        return _marked(values, packet.mark)
+        return marked(values, packet.mark)
     if field == "ct_mark":
-        return None if stage.ct_marks or not packet.tracked or early(stage) else _marked(values, 0)
+        return None if stage.ct_marks or not packet.tracked or early(stage) else marked(values, 0)
     if field == "ct_original_port":
         return None if early(stage) or not packet.tracked else _port(values, packet.origin[1] if packet.origin else packet.port)
     if field == "ct_original_destination":
@@ -146,6 +156,8 @@ def _holds(field: str, values: tuple[str, ...], packet: Packet, stage: Stage) ->
         return packet.cast in values if packet.cast == "LOCAL" or packet.family == "ipv4" else None
     if field == "family":
         return packet.family in values
+    if field == "taken":
+        return packet.taken is not None and packet.taken.by in values
     if field in ("icmp_type", "fragment", "never"):
         return False
     return None  # unknown, source_type
@@ -232,7 +244,7 @@ def _names(flags: str) -> set[str]:
     return names if "all" not in names else {"fin", "syn", "rst", "psh", "ack", "urg"}
 
 
-def _marked(values: tuple[str, ...], mark: int | None) -> bool | None:
+def marked(values: tuple[str, ...], mark: int | None) -> bool | None:
     if mark is None:
         return None
     try:

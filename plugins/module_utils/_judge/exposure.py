@@ -156,10 +156,9 @@ class _Judge:
                 if present:
                     text = f"a {program} program on {interface.name} sees packets before any rule"
                     gaps.append(Gap(f"{program} on {interface.name}", "not_evaluated", text))
-        for route in self._host.routes:
-            if route.type == "local" and not self._approach.is_own(route.destination):
-                text = f"{route.destination} is local too (AnyIP), and rules may treat it differently"
-                gaps.append(Gap("local route", "not_evaluated", text))
+        if self._approach.uncounted:
+            text = "addresses are local by a route alone, and rules or routes part them into too many kinds to try"
+            gaps.append(Gap("local routes", "not_evaluated", text))
         if any(chain.rules for table in self._evidence.firewall.tables if table.family == "bridge" for chain in table.chains.values()):
             gaps.append(Gap("bridge rules", "not_evaluated", "rules for bridged frames may hand packets to this host"))
         if any(rule.table == "local" or rule.priority == 0 for rule in self._host.rules):
@@ -192,8 +191,8 @@ def _rewrites(tables: Iterable[Table]) -> Iterable[tuple[Table, str, Rule]]:
             for rule in chain.rules:
                 target = rule.target
                 rewritten = target.kind == "opaque" and _REWRITES.search(target.argument)
-                untold = target.kind in REWRITING and not _followed(target)
-                if target.kind == "tproxy" or untold or rewritten:
+                untold = (target.kind in REWRITING or target.kind == "tproxy") and not _followed(target)
+                if untold or rewritten:
                     yield table, chain.name, rule
 
 

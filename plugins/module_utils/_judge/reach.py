@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from .._model.network import BITS, numbers
-from .._model.ruleset import HELPER
+from .._model.ruleset import HELPER, Target
 from .condition import CONNTRACK, TURNED, Packet, Phase, Stage, early
 from .segments import Segments, joined
 from .walk import Decision, Ends, Program, Surroundings, Walk
@@ -23,10 +23,12 @@ from .walk import Decision, Ends, Program, Surroundings, Walk
 if TYPE_CHECKING:
     from typing import Callable
 
-    from .._model.ruleset import Hook, Match, SetElements, Table, Target
+    from .._model.ruleset import Hook, Match, SetElements, Table
     from .._model.vocabulary import Family, Reach
     from .senders import Ports
     from .sets import Members
+    from .sockets import Sockets
+    from .walk import Given
 
     # Takes packets and a phase; returns what may pass, which sources may be dropped, and the base chains on the way.
     Send = Callable[[dict[Packet, int], Phase], tuple[dict[Packet, int], int, list[Walk]]]
@@ -48,7 +50,7 @@ REWRITING = frozenset(("dnat", "redirect", "netmap"))  # targets that change whe
 # Where connection tracking rewrites, whatever the priority of a nat chain: linux/netfilter_ipv4.h, nf_nat_core.c
 NAT = {"prerouting": -100, "output": -100, "input": 100, "postrouting": 100}
 _NOBODY = Ends(0, 0, 0)
-_ANSWERED = ("tcp", "sctp", "dccp")  # nothing is received before an answer was sent
+ANSWERED = ("tcp", "sctp", "dccp")  # nothing is received before an answer was sent
 
 
 class Part(NamedTuple):
@@ -63,7 +65,7 @@ class Filter:
     """All that filters on a host. marked: something other than a rule may set marks. rewrite: see Surroundings.rewritten.
 
     drops: name the rules that drop as well. helped: helpers of connection tracking may expect connections. fast_open: the
-    sysctl tcp_fastopen.
+    sysctl tcp_fastopen. sockets: of the host; without them nobody knows what TPROXY does.
     """
 
     def __init__(
@@ -75,8 +77,10 @@ class Filter:
         drops: bool = False,
         helped: bool = False,
         fast_open: int = 0,
+        sockets: Callable[[], Sockets] | None = None,
     ) -> None:
         self.tables, self.ipsets, self.rewrite, self.drops, self.fast_open = tables, ipsets, rewrite, drops, fast_open
+        self.sockets = sockets
         kinds = {(rule.target.kind, chain.hook) for table in tables for chain in table.chains.values() for rule in chain.rules}
         opaque = any(kind == "opaque" for kind, _hook in kinds)
         self.marked = marked
@@ -149,6 +153,11 @@ class Side(Surroundings):
             if match.negated:
                 return Ends(0, 0, self.segments.everything & ~mask if certain else self.segments.everything, certain)
             return Ends(0, 0, mask, certain) if certain else Ends(0, self.segments.count, None, False)
+        if match.field == "socket":
+            exists = self._whole.sockets().exists(match, packet, stage) if self._whole.sockets else None
+            if exists is None:
+                return Ends(0, self.segments.count, None, False)
+            return Ends(0, 0) if exists == match.negated else Ends(0, self.segments.count)
         if (TURNED.get(match.field, match.field) if turned else match.field) != "source":
             return None
         named = [self._ends[value] for value in match.values if value in self._ends]
@@ -174,6 +183,13 @@ class Side(Surroundings):
         if packet.mark is None:
             return packet._replace(mark=number if mask == 0xFFFFFFFF else None), True
         return packet._replace(mark=(packet.mark & ~mask) ^ number), True
+
+    def given(self, target: Target, packet: Packet, stage: Stage) -> Given | None:
+        given = self._whole.sockets().given(target, packet, stage) if self._whole.sockets else None
+        mark = target.argument.partition(" ")[2]
+        if given is None or not mark:
+            return given
+        return given._replace(packets=[self.changed(Target("mark", mark), one, stage)[0] for one in given.packets])
 
     def rewritten(self, target: Target, packet: Packet, stage: Stage) -> list[Packet]:
         if self._whole.rewrite is None or stage.hook != "prerouting" or stage.phase != "new":
@@ -213,7 +229,7 @@ class Side(Surroundings):
         arrived = union(packets)
         if any(passed.tracked is not True for passed in packets):
             packet = packet._replace(tracked=None)
-        for phase in _LATER if packet.protocol in _ANSWERED else ():
+        for phase in _LATER if packet.protocol in ANSWERED else ():
             # An answer has the mark of its socket.
             start = packet._replace(mark=None) if phase == "reply" else packet
             packets, dropped, more = send({start: arrived}, phase)

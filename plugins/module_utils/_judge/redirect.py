@@ -11,10 +11,11 @@ from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
 from .._model.network import BITS, network_range, spell
-from .approach import families_of, is_loopback, is_special, unmapped
+from .approach import STRANGE, answers, families_of, is_loopback, is_special, unmapped
 from .condition import Packet, Stage, bounds, holds
 from .path import Path
 from .reach import REWRITING, passing, standing, union, unmasked
+from .routing import Routing
 from .senders import settled
 from .sets import set_ports
 from .walk import Decision
@@ -32,9 +33,9 @@ if TYPE_CHECKING:
     from .reach import Part, Side
     from .walk import Walk
 
-    # Takes a packet after PREROUTING; returns it with `cast` and `leaving` as routing sets them, and whether that is sure,
-    # or None when it is dropped. Where it leaves is None only when that is not sure.
-    Route = Callable[[Packet], "tuple[Packet, bool] | None"]
+    # Takes a packet after PREROUTING; returns it with `cast` and `leaving` as routing may set them, each with whether that is
+    # sure; nothing when it is dropped. Where it leaves is None only when that is not sure.
+    Route = Callable[[Packet], "list[tuple[Packet, bool]]"]
 
 _DESTINATION = re.compile(
     r"(?:\[?(?P<low>[0-9a-fA-F:.]*?)(?:-(?P<high>[0-9a-fA-F:.]+))?\]?)?(?::(?P<first>\d{1,5})(?:-(?P<last>\d{1,5}))?)?"
@@ -43,7 +44,6 @@ _MOST = 16  # addresses and ports that one rule may choose from
 _FAMILIES: tuple[Family, ...] = ("ipv4", "ipv6")
 _MOST_PROBES, _FEW = 2048, 8  # ports, destinations and interfaces that are tried for one socket
 _NAT = Stage("new", "prerouting", -100, whole=True)
-_ELSEWHERE = {"ipv4": (0x7F000001, 0x01000001), "ipv6": (0x0200 << 112 | 1, 0x20010DB8 << 96 | 1)}  # in no network of this machine
 
 
 class End(NamedTuple):
@@ -56,9 +56,9 @@ class End(NamedTuple):
 def choices(target: Target, destination: int | None, port: int, family: Family | None = None) -> list[tuple[int | None, int]]:
     """Return the addresses and ports that a rule sends a packet to; nothing when that is not known, or of another family.
 
-    An address is None where it is one of the interface's own (redirect), or depends on a destination that is not given.
+    An address is None where it is one of the interface's own (redirect, tproxy), or depends on a destination that is not given.
     """
-    if target.kind not in REWRITING:
+    if target.kind not in REWRITING and target.kind != "tproxy":
         return []
     try:
         if target.kind == "netmap":
@@ -68,7 +68,8 @@ def choices(target: Target, destination: int | None, port: int, family: Family |
                 if family not in (network.family, None)
                 else [(None if destination is None else network.first | destination & (network.last - network.first), port)]
             )
-        argument = target.argument if target.kind == "dnat" or not target.argument else f":{target.argument}"
+        argument = target.argument.partition(" ")[0] if target.kind == "tproxy" else target.argument
+        argument = f":{argument}" if argument and target.kind == "redirect" else argument
         found = _DESTINATION.fullmatch(argument if argument.count(":") < 2 or "[" in argument else f"[{argument}]")
         if not found:
             return []
@@ -104,19 +105,20 @@ def ends(side: Side, packet: Packet, route: Route) -> list[End]:
     """Follow a packet from outside to every end that it may have, each with its sources."""
     walks, packets, may_drop = _early(side, packet)
     groups: dict[tuple[object, ...], dict[Packet, int]] = {}
+    unsure = 0  # of where they go
     for passed, mask in packets.items():
-        groups.setdefault((passed.destination, passed.port, passed.origin), {})[passed] = mask
+        ways = route(passed)
+        unsure |= 0 if len(ways) == 1 and ways[0][1] else mask
+        for sent, _sure in ways:
+            key = (sent.destination, sent.port, sent.origin, sent.taken, sent.cast, sent.leaving)
+            group = groups.setdefault(key, {})
+            group[sent] = group.get(sent, 0) | mask
     found = []
-    for key, group in groups.items():
-        routed = route(next(iter(group)))
-        if routed is None:
-            continue
-        sent, sure = routed
-        doubt = may_drop
-        for other, rest in groups.items():
-            doubt |= union(rest) if other != key or not sure else 0
-        late = {passed._replace(cast=sent.cast, leaving=sent.leaving): mask for passed, mask in group.items()}
-        found.append(End(sent, tuple(_onwards(side, packet, sent, late, doubt, walks))))
+    for late in groups.values():
+        doubt = may_drop | unsure
+        for other in groups.values():
+            doubt |= union(other) if other is not late else 0
+        found.append(End(next(iter(late)), tuple(_onwards(side, packet, late, doubt, walks, route))))
     return found
 
 
@@ -150,8 +152,9 @@ def _early(side: Side, packet: Packet) -> tuple[list[Walk], dict[Packet, int], i
     return walks, packets, may_drop
 
 
-def _onwards(side: Side, came: Packet, sent: Packet, packets: dict[Packet, int], may_drop: int, walks: list[Walk]) -> list[Part]:
+def _onwards(side: Side, came: Packet, packets: dict[Packet, int], may_drop: int, walks: list[Walk], route: Route) -> list[Part]:
     """Follow the packet behind routing, the answer to it, and what comes after that."""
+    sent = next(iter(packets))
     forwarded = sent.leaving != ""
     late: tuple[Hook, ...] = ("forward", "postrouting", "egress") if forwarded else ("input",)
     new = side.walks("new", late, sent.leaving, forwarded)
@@ -161,26 +164,42 @@ def _onwards(side: Side, came: Packet, sent: Packet, packets: dict[Packet, int],
         first, last = (sent.leaving, came.interface) if phase == "reply" else (came.interface, sent.leaving)
         early: tuple[Hook, ...] = ("ingress", "prerouting")
         if phase == "reply" and not forwarded:
-            way = side.walks(phase, ("output", "postrouting", "egress"), last)
+            halves = [side.walks(phase, ("output", "postrouting", "egress"), last)]
         else:
-            way = side.walks(phase, early, first, forwarded) + side.walks(phase, late, last, forwarded)
+            halves = [side.walks(phase, early, first, forwarded), side.walks(phase, late, last, forwarded)]
         may_stop, left = 0, start
-        for walk in way:
-            before = left
-            if _as_sent(walk):
-                walk.run({_before(packet): mask for packet, mask in left.items()})
-                left = {_after(packet, sent): mask for packet, mask in walk.passed.items()}
-            else:
-                walk.run(left)
-                left = walk.passed
-            left, doubt = unmasked(walk, before, left, masked)
-            may_stop |= walk.may_drop | doubt
+        for half in halves:
+            for walk in half:
+                before = left
+                if _as_sent(walk):
+                    walk.run({_before(packet): mask for packet, mask in left.items()})
+                    left = {_after(packet, sent): mask for packet, mask in walk.passed.items()}
+                else:
+                    walk.run(left)
+                    left = walk.passed
+                left, doubt = unmasked(walk, before, left, masked)
+                may_stop |= walk.may_drop | doubt
+            if phase == "established" and half is halves[0] and not forwarded and sent.cast == "FOREIGN":
+                left, doubt = _arriving(left, route)
+                may_stop |= doubt
         if phase == "reply" and forwarded and (sent.origin or masked):  # an answer that is not tracked is not translated back
             may_stop |= union({packet: mask for packet, mask in left.items() if packet.tracked is not True})
-        return left, may_stop, way
+        return left, may_stop, [walk for half in halves for walk in half]
 
     later = sent._replace(mark=came.mark, tracked=came.tracked)  # what rules made of the first packet is not passed on
     return side.answered(later, passed, may_drop | dropped, walks + new, send)
+
+
+def _arriving(packets: dict[Packet, int], route: Route) -> tuple[dict[Packet, int], int]:
+    """Leave out who is not routed to this machine, for want of a mark perhaps; return also who may not be."""
+    arriving, may_stop = {}, 0
+    for packet, mask in packets.items():
+        ways = route(packet)
+        here = any(way.leaving == "" for way, _sure in ways)
+        if here:
+            arriving[packet] = mask
+        may_stop |= 0 if here and len(ways) == 1 and ways[0][1] else mask
+    return arriving, may_stop
 
 
 def _as_sent(walk: Walk) -> bool:
@@ -208,10 +227,8 @@ class Redirects:
     def __init__(self, host: HostNetwork, firewall: Firewall, approach: Approach) -> None:
         self._approach = approach
         self._rules = rewriting(firewall.tables)
-        self._routes = [(network_range(route.destination), route) for route in host.routes if route.table in ("main", "default", "local")]
-        self._routes.sort(key=lambda pair: pair[0].first - pair[0].last)  # the longest prefix first
-        self._policed = {family for family in BITS if any(rule.family == family for rule in host.rules)}
-        self._unrouted = any(gap.subject in ("routes", "rtnetlink") for gap in host.gaps)
+        self._routing = Routing(host)
+        self._local_elsewhere = bool(host.gaps or approach.elsewhere)  # addresses other than its own may be local
         self._sysctls = host.sysctls
         self._ends: dict[Packet, list[End]] = {}
         self._bounds = sorted({*_port_bounds(firewall.tables), *set_ports(firewall.ipsets)})
@@ -232,34 +249,31 @@ class Redirects:
             found = self._ends[packet] = [End(sent, tuple(parts)) for sent, parts in answers.items()]
         return found
 
-    def route(self, packet: Packet) -> tuple[Packet, bool] | None:
+    def route(self, packet: Packet) -> list[tuple[Packet, bool]]:
         """Decide as the kernel does whether a packet is for this machine, or where it leaves (fib_lookup, ip6_route_input)."""
         destination, family = packet.destination, packet.family
         if destination is not None and is_loopback(family, destination):
             localnet = self._approach.sysctl(packet.interface, "route_localnet") if family == "ipv4" else 0
-            return (packet._replace(cast="LOCAL"), localnet is not None) if localnet != 0 else None
+            return [(packet._replace(cast="LOCAL"), localnet is not None)] if localnet != 0 else []
         if destination is None or (packet.origin is None and packet.cast != "FOREIGN"):
-            return packet._replace(cast="LOCAL" if packet.origin else packet.cast), True
+            return [(packet._replace(cast="LOCAL" if packet.origin else packet.cast), True)]
         if self._approach.is_own(spell(family, destination)):
-            return packet._replace(cast="LOCAL"), True
+            return [(packet._replace(cast="LOCAL"), True)]
         if self._is_shared(family, destination):
-            return packet._replace(cast="BROADCAST" if destination in self._approach.broadcasts else "MULTICAST"), False
+            return [(packet._replace(cast="BROADCAST" if destination in self._approach.broadcasts else "MULTICAST"), False)]
         forwarding = self._forwarding(family, packet.interface)
-        if forwarding == 0:
-            return None
-        covering = [
-            (network, way) for network, way in self._routes if network.family == family and network.first <= destination <= network.last
-        ]
-        longest = [way for network, way in covering if network.last - network.first == covering[0][0].last - covering[0][0].first]
-        if family in self._policed or self._unrouted or (covering and len({(way.interface, way.type) for way in longest}) > 1):
-            return packet._replace(cast="FOREIGN", leaving=None), False
-        if not longest or longest[0].type in ("blackhole", "unreachable", "prohibit"):
-            return None
-        if longest[0].type == "local":
-            return packet._replace(cast="LOCAL"), True
-        if longest[0].interface is None:
-            return packet._replace(cast="FOREIGN", leaving=None), False
-        return packet._replace(cast="FOREIGN", leaving=longest[0].interface), forwarding is not None
+        ways, sure = self._routing.look_up(packet, destination)
+        found = []
+        for way in ways:
+            if way is None and (packet.taken or self._local_elsewhere):
+                found.append((packet._replace(cast="FOREIGN", leaving=""), False))
+            if way and way.type == "local":  # to rules an address is local when it is so in the table `local`
+                found.append((packet._replace(cast="LOCAL" if way.table == "local" else "FOREIGN", leaving=""), sure))
+            elif forwarding != 0 and not packet.taken:  # what has a socket is not forwarded: ip_forward
+                known = sure and way is not None and way.interface is not None and family not in self._routing.policed
+                leaving = way.interface if known and way else None
+                found.append((packet._replace(cast="FOREIGN", leaving=leaving), known and forwarding is not None))
+        return found
 
     def _forwarding(self, family: Family, interface: str) -> int | None:
         """Return the sysctl that counts for what comes in on an interface; None when it is not known (ip6_forward)."""
@@ -283,7 +297,7 @@ class Redirects:
                     for port in wanted:
                         packet = Packet(family, row.protocol, destination, port, interface.name, cast)
                         for end in self.ends(packet):
-                            if end.packet.origin and end.packet.leaving == "" and end.packet.port == row.port:
+                            if self._leads_to(end.packet, row):
                                 paths += self._paths(packet, end, self._meets(end.packet, row), allow)
         return paths
 
@@ -297,18 +311,19 @@ class Redirects:
                 for cast, destination in self._destinations(family, protocol):
                     packet = Packet(family, protocol, destination, port, interface.name, cast)
                     for end in self.ends(packet) if cast != "FOREIGN" else ():
-                        if end.packet.origin:
+                        if end.packet.origin or end.packet.taken:
                             paths += self._paths(packet, end, self._answered(end.packet, interface, rows), allow)
         return paths
 
     def _paths(self, packet: Packet, end: End, meets: Reach, allow: Sequence[str]) -> list[Path]:
         target = end.packet
-        if target.destination is None or (target.leaving == "" and not is_loopback(target.family, target.destination)):
-            there = f"port {target.port} of this machine"
+        text = f"port {packet.port}, which is "
+        if target.taken:
+            text += f"handed to the socket on {_place(*target.taken[:2])} (TPROXY)"
+        elif target.destination is None or (target.leaving == "" and not is_loopback(target.family, target.destination)):
+            text += f"sent on to port {target.port} of this machine"
         else:
-            address = spell(target.family, target.destination)
-            there = f"{f'[{address}]' if ':' in address else address}:{target.port}"
-        text = f"port {packet.port}, which is sent on to {there}"
+            text += f"sent on to {_place(spell(target.family, target.destination), target.port)}"
         paths = []
         for part in end.parts:
             sources = self._approach.strangers(packet, part, allow)
@@ -317,6 +332,13 @@ class Redirects:
                 names = () if packet.cast == "FOREIGN" else (spell(packet.family, packet.destination or 0),)
                 paths.append(Path(packet.family, packet.interface, "redirect", answer, sources, names, part.decided_by, text))
         return paths
+
+    @staticmethod
+    def _leads_to(packet: Packet, row: Listener) -> bool:
+        """Say whether a packet that rules sent elsewhere is for the socket's port on this machine."""
+        if packet.taken:
+            return packet.leaving == "" and packet.taken[:2] == (row.address, row.port)
+        return bool(packet.origin) and packet.leaving == "" and packet.port == row.port
 
     def _untold(self, family: Family, row: Listener) -> list[Path]:
         """Return a way that may be open for each rule that leads to a socket, perhaps, where there are too many ways to try."""
@@ -331,12 +353,18 @@ class Redirects:
         """Say whether somebody takes the packet. Of another machine, or a container, that is not asked."""
         if packet.leaving != "":
             return "accepted"
-        here = [row for row in rows if (row.protocol, row.port) == packet[1:4:2] and packet.family in families_of(row)]
+        port = packet.taken[1] if packet.taken else packet.port
+        here = [row for row in rows if (row.protocol, row.port) == (packet.protocol, port) and packet.family in families_of(row)]
         answers = {self._meets(packet, row) for row in here if self._approach.hears(row, interface)}
         return "accepted" if "accepted" in answers else "maybe" if "maybe" in answers else "dropped"
 
     def _meets(self, packet: Packet, row: Listener) -> Reach:
         """Say whether the socket takes a packet for its port on this machine."""
+        if packet.taken:
+            return "dropped" if packet.taken[:2] != (row.address, row.port) else "accepted" if row.transparent else "maybe"
+        if row.scope == "wildcard" and packet.cast == "FOREIGN":
+            answered = answers(row, packet.family, packet.cast)
+            return "maybe" if answered is None else "accepted" if answered else "dropped"
         if row.scope == "wildcard":
             return "accepted" if packet.cast in ("LOCAL", "ANYCAST") or row.protocol in ("udp", "udplite") else "dropped"
         address = unmapped(row.address)
@@ -356,8 +384,10 @@ class Redirects:
 
     def _leads(self, table: Table, rule: Rule, family: Family, row: Listener) -> bool:
         """Say whether a rule may send packets to the socket's port on this machine."""
+        if rule.target.kind == "tproxy" and row.transparent is False:
+            return False
         return self._may_concern(table, rule, family, row.protocol) and any(
-            port == row.port and (address is None or self._may_be_here(family, address))
+            port == row.port and (address is None or rule.target.kind == "tproxy" or self._may_be_here(family, address))
             for address, port in choices(rule.target, None, row.port, family)
         )
 
@@ -386,7 +416,7 @@ class Redirects:
     def _destinations(self, family: Family, protocol: str, row: Listener | None = None) -> list[tuple[str, int]]:
         """Return one address of each kind that rules tell apart: of this machine, loopback (IPv4), and foreign ones."""
         found = [(group.cast, group.addresses[0]) for group in self._approach.own_destinations(family)]
-        others = {*self._approach.one_of_each(family, 0, (1 << BITS[family]) - 1), *_ELSEWHERE[family]}
+        others = {*self._approach.one_of_each(family, 0, (1 << BITS[family]) - 1), *STRANGE[family]}
         if row and row.scope != "wildcard":
             others |= self._mapped(family, network_range(unmapped(row.address)).first, [*others, *(address for _cast, address in found)])
         for address in sorted(others):
@@ -409,6 +439,10 @@ class Redirects:
                 if network.first <= address <= network.last:
                     found |= {destination & ~rest | address & rest for destination in destinations}
         return found
+
+
+def _place(address: str, port: int) -> str:
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 def decision_of(table: Table, chain: str, rule: Rule) -> Decision:

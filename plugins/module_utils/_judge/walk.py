@@ -26,7 +26,7 @@ _DEEPEST = 64  # calls within calls; nf_tables allows 16
 _CALLS = 20_000  # of chains in one walk; chains that call each other twice would make it endless
 _CHANGED = 64  # packets that one walk may turn into
 _NAMED = 16  # rules that one verdict names one by one
-SPECIAL = frozenset(("set", "out_interface", "source_type", "destination_type"))  # may be about the other end
+SPECIAL = frozenset(("set", "socket", "out_interface", "source_type", "destination_type"))  # may be about the other end
 
 
 class Decision(NamedTuple):
@@ -53,6 +53,13 @@ class Ends(NamedTuple):
         return (1 << self.high) - (1 << self.low) if self.mask is None else self.mask
 
 
+class Given(NamedTuple):
+    """What TPROXY may make of a packet: nothing where there is no socket to give it to. sure: it does just that."""
+
+    packets: list[Packet]
+    sure: bool
+
+
 class Surroundings:
     """What a walk asks of the host and of the whole filter."""
 
@@ -69,6 +76,10 @@ class Surroundings:
     def rewritten(self, target: Target, packet: Packet, stage: Stage) -> list[Packet]:
         """Return what a target that ends the chain may make of where the packet goes, nothing when that cannot be told."""
         return []
+
+    def given(self, target: Target, packet: Packet, stage: Stage) -> Given | None:
+        """Return what TPROXY makes of a packet, None when that cannot be told."""
+        return None
 
 
 class _Entry(NamedTuple):
@@ -320,22 +331,49 @@ class Walk:
 
     def _change(self, step: _Step, packet: Packet, mask: int, certain: bool, name: str, depth: int, out: dict[Packet, int]) -> bool:
         """Apply a target that changes the packet, or may do anything; say whether none goes on with the packet as it was."""
-        rewritten = self._around.rewritten(step.entries[0].rule.target, packet, self.stage)
+        target = step.entries[0].rule.target
+        if target.kind == "tproxy" and (given := self._around.given(target, packet, self.stage)):
+            return self._give(given, step, packet, mask, certain, name, depth, out)
+        rewritten = self._around.rewritten(target, packet, self.stage)
         for one in rewritten:
             self._meet(mask, "accept", certain and len(rewritten) == 1, one, name, step.entries)
         if rewritten:
             return step.certain
-        changed, known = self._around.changed(step.entries[0].rule.target, packet, self.stage)
+        changed, known = self._around.changed(target, packet, self.stage)
         if not known:
             self._meet(mask, "opaque", False, packet, name, step.entries)
         if changed == packet:
             return False
+        return self._go_on(changed, step, packet, mask, certain and known, name, depth, out) and known and step.certain
+
+    def _go_on(
+        self, changed: Packet, step: _Step, packet: Packet, mask: int, certain: bool, name: str, depth: int, out: dict[Packet, int]
+    ) -> bool:
+        """Follow a changed packet through the rest of the chain; say whether that was done."""
         self._turns += 1
         if self._turns > _CHANGED:  # too many to follow: whatever it becomes, it may meet anything
             self._meet(mask, "opaque", False, packet, name, step.entries)
             return False
-        _merge(out, self._chain(name, changed, mask, certain and known, depth, step.place + 1))
-        return known and step.certain
+        _merge(out, self._chain(name, changed, mask, certain, depth, step.place + 1))
+        return True
+
+    def _give(
+        self, given: Given, step: _Step, packet: Packet, mask: int, certain: bool, name: str, depth: int, out: dict[Packet, int]
+    ) -> bool:
+        """Give a packet to a socket. Where there is none iptables drops it, and nftables goes on behind the rule."""
+        final = self.table.backend != "nftables"
+        if not given.sure:
+            self._meet(mask, "opaque", False, packet, name, step.entries)
+        elif not given.packets:
+            if final:
+                self._meet(mask, "drop", certain, packet, name, step.entries)
+            return final and step.certain
+        for one in given.packets:
+            if final:
+                self._meet(mask, "accept" if given.sure else "opaque", certain and given.sure, one, name, step.entries)
+            elif not self._go_on(one, step, packet, mask, certain and given.sure, name, depth, out):
+                return False
+        return given.sure and step.certain
 
     def explain(self, mask: int) -> Iterator[tuple[tuple[Decision, ...], int]]:
         """Divide a set by what decides in this base chain; a policy that lets pass says nothing by itself."""

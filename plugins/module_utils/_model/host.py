@@ -44,7 +44,10 @@ class Route(NamedTuple):
 
 
 class RoutingRule(NamedTuple):
-    """A rule of policy routing; the kernel's own three (local, main, default) are left out. mark: value/mask."""
+    """A rule of policy routing; the kernel's own three (local, main, default) are left out. mark: value/mask.
+
+    more: it asks for something that is not told here.
+    """
 
     family: Family
     priority: int
@@ -56,6 +59,7 @@ class RoutingRule(NamedTuple):
     table: str
     action: str
     inverted: bool
+    more: bool = True
 
 
 class HostNetwork(NamedTuple):

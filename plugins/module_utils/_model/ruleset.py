@@ -36,6 +36,8 @@ MatchField = Literal[
     "source_type",  # addrtype or fib: LOCAL, UNICAST, BROADCAST, MULTICAST, ...
     "destination_type",
     "set",  # an ipset: "name src,dst"
+    "socket",  # there is a socket for the packet: plain, transparent (only such a one), nowildcard (also one on every address)
+    "taken",  # the TPROXY before it in its rule, with this argument, has found a socket (nftables)
     "icmp_type",
     "fragment",
     "family",  # ipv4, ipv6 (nftables meta nfproto)
@@ -55,7 +57,7 @@ TargetKind = Literal[
     "dnat",  # argument: address[:port] as written
     "redirect",  # argument: port(s) as written, or empty
     "netmap",  # argument: the network, of which an address becomes the one of the same place
-    "tproxy",
+    "tproxy",  # argument: [address][:port], and the mark as value/mask after a space
     "snat",  # SNAT, MASQUERADE: no influence on what arrives
     "opaque",  # anything else: it may decide either way
 ]

@@ -305,7 +305,11 @@ class _Options:
                 place += 1
                 if base == "-m":
                     module = value
-                    if value not in _MODULES:
+                    if value == "socket":
+                        stop = _group_end(tokens, place)
+                        matches.append(_socket(tokens[place:stop]))
+                        place = stop
+                    elif value not in _MODULES:
                         stop = _group_end(tokens, place)
                         matches.append(Match("unknown", (), False, " ".join(["-m", value, *tokens[place:stop]])))
                         place, end = stop, len(tokens)
@@ -673,6 +677,14 @@ _ANYWHERE = frozenset(
 )
 
 
+def _socket(words: list[str]) -> Match:
+    asked = {"--transparent": "transparent", "--nowildcard": "nowildcard"}
+    text = " ".join(["-m", "socket", *words])
+    if not asked.keys() >= set(words):  # --restore-skmark sets the mark to the socket's
+        return Match("unknown", (), False, text)
+    return Match("socket", tuple(asked[word] for word in words) or ("plain",), False, text)
+
+
 _REWRITES: dict[str, tuple[str, TargetKind]] = {
     "DNAT": ("--to-destination", "dnat"),
     "REDIRECT": ("--to-ports", "redirect"),
@@ -696,7 +708,12 @@ def _argument(name: str, words: list[str]) -> Target:
     if name in ("MARK", "CONNMARK"):  # the mark that a CONNMARK sets or copies is not known
         return Target("opaque", f"{name} {said}")
     if name == "TPROXY":
-        return Target("tproxy", f"{values.get('--on-ip', '')}:{values['--on-port']}" if "--on-port" in values else said)
+        address, port = values.get("--on-ip", ""), values.get("--on-port", "")
+        if not port or len(words) % 2 or not values.keys() <= {"--on-ip", "--on-port", "--tproxy-mark"}:
+            return Target("tproxy", said)
+        address = "" if address in ("0.0.0.0", "::") else f"[{address}]" if ":" in address else address  # then it is the interface's own
+        value, bits = _mask(values.get("--tproxy-mark", "0/0"))
+        return Target("tproxy", f"{address}{'' if port == '0' else f':{port}'} {value:#x}/{bits:#x}")
     option, kind = _REWRITES[name]
     given = [value for word, value in zip(words, words[1:]) if word == option]
     if len(given) == 1:

@@ -301,6 +301,9 @@ class _Statements:
             effect = _effect(kind, body)
             if effect is not None:
                 if effect != Target("continue"):
+                    family = _family_of(kind, body)
+                    if family:
+                        ways = [(*way, *self._family(family)) for way in ways]
                     done += [_Part(way, effect) for way in ways]
                     ways = [_after(way, effect) for way in ways]
                 continue
@@ -455,6 +458,8 @@ class _Statements:
             return (self._compared(operator, field, right, convert, f"ct original {of['key']}"),)
         if kind == "ct" and set(of) == {"key"}:
             return self._ct(operator, of["key"], right)
+        if kind == "socket" and operator == "==" and right in (0, 1) and (of["key"], right) in _SOCKETS:
+            return (Match("socket", _SOCKETS[of["key"], right], False, f"socket {of['key']} {right}"),)
         if kind == "fib" and of["result"] == "type" and of["flags"] in (["daddr"], ["saddr"], "daddr", "saddr"):
             field = "destination_type" if "daddr" in of["flags"] else "source_type"
             return (self._compared(operator, field, right, _word(_TYPES), f"fib {of['flags']} type"),)
@@ -574,8 +579,10 @@ def _unknown(statement: Any) -> Match:
 
 def _after(way: tuple[Match, ...], effect: Target) -> tuple[Match, ...]:
     """Return the conditions for what follows an effect that changes what one of them tested."""
+    if effect.kind == "tproxy":
+        return (*way, Match("taken", (effect.argument,), False, f"tproxy to {effect.argument}"))
     changed = {"mark": "mark", "notrack": "ct_state"}.get(effect.kind)
-    opaque = effect.kind in ("opaque", "tproxy")
+    opaque = effect.kind == "opaque"
     return tuple(
         Match("unknown", (), False, match.text) if match.field == changed or (opaque and "mark" in match.field) else match for match in way
     )
@@ -607,7 +614,11 @@ def _family_of(kind: str, body: Any) -> str | None:
     if not isinstance(body, dict):
         return None
     named = (
-        {"icmp": "ip", "icmpv6": "ip6"}.get(str(body.get("type"))) if kind == "reject" else body.get("family") if kind == "dnat" else None
+        {"icmp": "ip", "icmpv6": "ip6"}.get(str(body.get("type")))
+        if kind == "reject"
+        else body.get("family")
+        if kind in ("dnat", "tproxy")
+        else None
     )
     return named if named in ("ip", "ip6") else None
 
@@ -634,7 +645,8 @@ def _effect(kind: str, body: Any) -> Target | None:
     if kind == "notrack":
         return Target("notrack")
     if kind == "tproxy":
-        return Target("tproxy", _destination(body))
+        destination = _destination(body)
+        return Target("tproxy", destination if not isinstance(body, dict) or "addr" in body else f":{destination}")
     if kind != "mangle" or not isinstance(body, dict) or not isinstance(body.get("key"), dict):
         return None
     what, of = next(iter(body["key"].items()), ("", None))
@@ -737,6 +749,8 @@ def _mark(mask: int) -> Callable[[Any], str]:
     return convert
 
 
+# What nft_socket.c says of the socket of a packet, as a match asks for it.
+_SOCKETS = {("transparent", 1): ("transparent", "nowildcard"), ("wildcard", 0): ("plain",)}
 # What `ct original` may ask. Not `l3proto` and `protocol`, which tell nothing new.
 _ORIGINAL: dict[str, tuple[MatchField, Callable[[Any], str]]] = {
     "proto-dst": ("ct_original_port", _port),

@@ -35,6 +35,8 @@ _SKIPPED = ("broadcast", "anycast", "multicast")  # the kernel makes them with e
 _ACTIONS = {1: "lookup", 2: "goto", 3: "nop", 6: "blackhole", 7: "unreachable", 8: "prohibit"}
 _OWN_RULES = ((0, "local"), (32766, "main"), (32767, "default"))
 _INVERTED = 0x2
+_TOLD = frozenset((1, 2, 3, 4, 6, 10, 15, 16, 17, 18, 21))  # FRA_* that ask for nothing, or for what a RoutingRule tells
+_SUPPRESS = frozenset((13, 14))  # FRA_SUPPRESS_IFGROUP, FRA_SUPPRESS_PREFIXLEN: -1 asks for nothing
 _CLSACT = 0xFFFFFFF1  # the parent of ingress and clsact
 
 
@@ -129,7 +131,7 @@ def rules(payloads: Iterable[bytes]) -> list[RoutingRule]:
     """Return the routing rules that somebody added. Raises OSError for what is not netlink."""
     found = []
     for payload in payloads:
-        family, to_length, from_length, _tos, table, _r1, _r2, action, flags = _unpack(_ROUTE, payload)
+        family, to_length, from_length, tos, table, _r1, _r2, action, flags = _unpack(_ROUTE, payload)
         if family not in _FAMILIES:
             continue
         values = attributes(payload, _ROUTE.size)
@@ -151,6 +153,7 @@ def rules(payloads: Iterable[bytes]) -> list[RoutingRule]:
                 "l3mdev" if 19 in values else name,
                 _ACTIONS.get(action, str(action)),
                 bool(flags & _INVERTED),
+                bool(tos) or any(kind not in _TOLD and (kind not in _SUPPRESS or _u32(values[kind]) != 0xFFFFFFFF) for kind in values),
             )
         )
     return found

@@ -32,13 +32,15 @@ from ansible_collections.loopguard.loopback.plugins.module_utils._parse import i
 
 SECONDS = 0.4
 CLONE_NEWNET = 0x40000000
+IP_TRANSPARENT, IPV6_TRANSPARENT = 19, 75
 NEIGHBOURS = {"near": 1, "far": 2, "back": 9}
 # Where a neighbour knocks: on the server's address on its own link, near also on the one of the other link.
 NEAR4, NEAR6 = "near 10.77.1.1", "near 2001:db8:77:1::1"
 FAR4, FAR6 = "far 10.77.2.1", "far 2001:db8:77:2::1"
 ACROSS4, ACROSS6 = "near 10.77.2.1", "near 2001:db8:77:2::1"
 NEAR, FAR = (NEAR4, NEAR6), (FAR4, FAR6)
-WIDE, LOOPBACK = "::@6379", "127.0.0.1@6379"
+STRANGE4, STRANGE6 = "near 203.0.113.9", "near 2001:db8:9::9"  # of no machine here
+WIDE, LOOPBACK, TRANSPARENT = "::@6379", "127.0.0.1@6379", "127.0.0.1@6379 transparent"
 BEHIND = "back 10.77.9.2@80"  # a container of its own, which port 8080 of the server is published for
 PRELUDE = """
 nft4=iptables-nft; nft6=ip6tables-nft; old4=iptables-legacy; old6=ip6tables-legacy
@@ -46,6 +48,10 @@ ipt() { $nft4 "$@"; $nft6 "$@"; }
 legacy() { $old4 "$@"; $old6 "$@"; }
 forwarding() { sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1; }
 published() { forwarding; $nft4 -t nat -A PREROUTING -p tcp --dport 8080 -j DNAT --to-destination 10.77.9.2:80; }
+diverted() {
+    for each in -4 -6; do ip $each rule add fwmark 1 lookup 100; ip $each route add local default dev lo table 100; done
+}
+tproxy() { $nft4 -t mangle -A PREROUTING -p tcp "$@" -j TPROXY --on-ip 127.0.0.1 --on-port 6379 --tproxy-mark 1; }
 # Of the redirect alone: who knocks on the port itself is gone before nat.
 redirected() { $nft4 -t raw -A PREROUTING -p tcp --dport 6379 -j DROP; $nft4 -t nat -A PREROUTING -p tcp --dport 16379 -j REDIRECT --to-ports 6379; }
 """
@@ -54,7 +60,7 @@ redirected() { $nft4 -t raw -A PREROUTING -p tcp --dport 6379 -j DROP; $nft4 -t 
 class Trap(NamedTuple):
     """rules: commands for bash. opened, shut: who gets in and who does not, as `neighbour address [port]`.
 
-    verdict: of the service that is declared on `port`. listeners: [neighbour] address@port. saved: a dump in place of what
+    verdict: of the service that is declared on `port`. listeners: [neighbour] address@port [transparent] [reused]. saved: a dump in place of what
     the server's tools print; `rules` then loads what it means.
     """
 
@@ -233,10 +239,87 @@ TRAPS = (
     Trap("a NETMAP to loopback",
          "sysctl -qw net.ipv4.conf.all.route_localnet=1; $nft4 -t nat -A PREROUTING -d 10.77.1.1 -p tcp -j NETMAP --to 127.0.0.1/32",
          (NEAR4,), (FAR4,), "exposed", listeners=(LOOPBACK,)),
-    Trap("a TPROXY to a socket that is not transparent",
-         "ip rule add fwmark 1 lookup 100; ip route add local default dev lo table 100; "
-         "$nft4 -t mangle -A PREROUTING -p tcp --dport 16379 -j TPROXY --on-ip 127.0.0.1 --on-port 6379 --tproxy-mark 1",
-         (), (NEAR4, f"{NEAR4} 16379"), "unknown", listeners=(LOOPBACK,)),
+    # TPROXY: packets keep their destination, and a socket of loopback takes them
+    Trap("a TPROXY to a socket that is not transparent", "diverted; tproxy --dport 16379",
+         (), (NEAR4, f"{NEAR4} 16379"), "sealed", listeners=(LOOPBACK,)),
+    Trap("a TPROXY to a transparent socket on loopback", "diverted; tproxy --dport 16379",
+         (f"{NEAR4} 16379", f"{STRANGE4} 16379"), (NEAR4,), "exposed", listeners=(TRANSPARENT,)),
+    Trap("a TPROXY, and the guide's rules for the socket's own port",
+         "diverted; tproxy --dport 16379; ipt -A INPUT -i lo -j ACCEPT; ipt -A INPUT -p tcp --dport 6379 -j DROP",
+         (f"{NEAR4} 16379",), (NEAR4,), "exposed", listeners=(TRANSPARENT,)),
+    Trap("a TPROXY of a port that INPUT drops", "diverted; tproxy --dport 16379; ipt -A INPUT -p tcp --dport 16379 -j DROP",
+         (), (NEAR4, f"{NEAR4} 16379", f"{STRANGE4} 16379"), "sealed", listeners=(TRANSPARENT,)),
+    Trap("a TPROXY that no rule of routing helps", "tproxy --dport 16379",
+         (f"{NEAR4} 16379",), (f"{STRANGE4} 16379",), "exposed", listeners=(TRANSPARENT,)),
+    Trap("a TPROXY for other machines alone, without routing", "tproxy ! -d 10.77.1.1 --dport 16379; $nft4 -A INPUT -d 10.77.0.0/16 -j DROP",
+         (), (f"{NEAR4} 16379", f"{STRANGE4} 16379"), "sealed", listeners=(TRANSPARENT,)),
+    Trap("a TPROXY of first packets alone", "diverted; tproxy --dport 16379 -m conntrack --ctstate NEW ! -d 10.77.0.0/16",
+         (), (f"{NEAR4} 16379", f"{STRANGE4} 16379"), "unknown", listeners=(TRANSPARENT,)),
+    Trap("a TPROXY with the match of sockets before it",
+         "diverted; $nft4 -t mangle -N DIVERT; $nft4 -t mangle -A PREROUTING -p tcp -m socket -j DIVERT; "
+         "$nft4 -t mangle -A DIVERT -j MARK --set-mark 1; $nft4 -t mangle -A DIVERT -j ACCEPT; "
+         "tproxy -m conntrack --ctstate NEW --dport 16379",
+         (f"{NEAR4} 16379", f"{STRANGE4} 16379"), (NEAR4,), "exposed", listeners=(TRANSPARENT,)),
+    Trap("a TPROXY that keeps the port",
+         "$nft4 -t mangle -A PREROUTING -p tcp -j TPROXY --on-ip 127.0.0.1 --on-port 0 --tproxy-mark 1",
+         (NEAR4,), (f"{NEAR4} 16379",), "exposed", listeners=(TRANSPARENT,)),
+    Trap("a TPROXY to a socket on every address",
+         "$nft4 -t raw -A PREROUTING -p tcp --dport 6379 -j DROP; "
+         "$nft4 -t mangle -A PREROUTING -i eth1 -p tcp -m tcp --dport 16379 -j TPROXY --on-port 6379",
+         (f"{FAR4} 16379",), (NEAR4, FAR4, f"{NEAR4} 16379"), "exposed", listeners=("0.0.0.0@6379 transparent",)),
+    Trap("a TPROXY where another socket stands in front of the one on every address",
+         "$nft4 -t raw -A PREROUTING -p tcp --dport 6379 -j DROP; tproxy --dport 16379",
+         (), (NEAR4, f"{NEAR4} 16379"), "sealed", listeners=("0.0.0.0@6379 transparent reused", "127.0.0.1@6379 reused")),
+    Trap("a TPROXY to a port where nobody listens drops",
+         "for each in $nft4 $nft6; do $each -t mangle -A PREROUTING -p tcp --dport 6379 -j TPROXY --on-port 9999; done",
+         (), NEAR, "sealed"),
+    Trap("a TPROXY of nftables to a port where nobody listens does nothing",
+         "nft -f - <<< 'table inet t { chain pre { type filter hook prerouting priority -150; tcp dport 6379 tproxy to :9999 drop; }; }'",
+         (*NEAR, *FAR), (), "exposed"),
+    Trap("a TPROXY of nftables goes on with the rule",
+         """diverted; nft -f - <<< 'table ip t { chain pre { type filter hook prerouting priority -150;
+            tcp dport 16379 tproxy to 127.0.0.1:6379 meta mark set 1 accept; ip daddr != 127.0.0.0/8 drop; }; }'""",
+         (f"{NEAR4} 16379", f"{STRANGE4} 16379"), (NEAR4,), "exposed", listeners=(TRANSPARENT,)),
+    Trap("a TPROXY of nftables, and a drop behind it",
+         """diverted; nft -f - <<< 'table ip t { chain pre { type filter hook prerouting priority -150;
+            tcp dport 16379 tproxy to 127.0.0.1:6379 meta mark set 1; drop; }; }'""",
+         (), (NEAR4, f"{NEAR4} 16379"), "sealed", listeners=(TRANSPARENT,)),
+    Trap("a TPROXY of nftables with its match of sockets",
+         """diverted; nft -f - <<< 'table inet t { chain pre { type filter hook prerouting priority -150;
+            ct state established socket transparent 1 meta mark set 1 accept;
+            meta nfproto ipv6 tcp dport 16379 ct state new tproxy ip6 to [::1]:6379 meta mark set 1; }; }'""",
+         (f"{NEAR6} 16379", f"{STRANGE6} 16379"), (NEAR6, NEAR4), "exposed", listeners=("::1@6379 transparent",)),
+    # AnyIP: addresses that are local by a route alone
+    Trap("a local network that no rule thinks of", "ip route add local 203.0.113.0/24 dev lo; $nft4 -A INPUT -d 10.77.0.0/16 -j DROP; $nft6 -P INPUT DROP",
+         (STRANGE4,), (NEAR4, "near 203.0.114.9"), "exposed"),
+    Trap("a local network and a socket on loopback", "ip route add local 203.0.113.0/24 dev lo", (), (STRANGE4, NEAR4), "sealed",
+         listeners=(LOOPBACK,)),
+    Trap("a longer prefix within a local network",
+         "ip route add local 203.0.113.0/24 dev lo; ip route add blackhole 203.0.113.0/28; $nft4 -A INPUT ! -d 203.0.113.0/28 -j DROP; $nft6 -P INPUT DROP",
+         (), (STRANGE4, NEAR4), "unknown"),
+    Trap("a longer prefix behind a local network, when rules part the tables",
+         "ip rule add fwmark 7 lookup 7; ip route add local 203.0.113.0/24 dev lo; ip route add blackhole 203.0.113.0/28; "
+         "$nft4 -A INPUT ! -d 203.0.113.0/28 -j DROP; $nft6 -P INPUT DROP",
+         (STRANGE4,), (NEAR4,), "exposed"),
+    Trap("a longer prefix before a local network of IPv6",
+         "ip route add local 2001:db8:9::/48 dev lo; ip route add blackhole 2001:db8:9::/64; $nft6 -A INPUT ! -d 2001:db8:9::/64 -j DROP; $nft4 -P INPUT DROP",
+         (STRANGE6,), (NEAR6,), "exposed"),
+    Trap("everything is local by its mark",
+         "diverted; $nft4 -t mangle -A PREROUTING -i eth0 -j MARK --set-mark 1; $nft4 -A INPUT -d 10.77.0.0/16 -j DROP; $nft6 -P INPUT DROP",
+         (STRANGE4,), (NEAR4,), "exposed", listeners=("0.0.0.0@6379 transparent",)),
+    Trap("everything is local by its mark, and nobody answers from there",
+         "diverted; $nft4 -t mangle -A PREROUTING -i eth0 -j MARK --set-mark 1; $nft4 -A INPUT -d 10.77.0.0/16 -j DROP; $nft6 -P INPUT DROP",
+         (), (STRANGE4, NEAR4), "sealed"),
+    Trap("everything of IPv6 is local by its mark",
+         "diverted; $nft6 -t mangle -A PREROUTING -i eth0 -j MARK --set-mark 1; $nft6 -A INPUT -d 2001:db8:77::/48 -j DROP; $nft4 -P INPUT DROP",
+         (STRANGE6,), (NEAR6,), "exposed"),
+    Trap("everything would be local by a mark that no packet has",
+         "diverted; $nft4 -t mangle -A PREROUTING -i eth0 -j MARK --set-mark 2; $nft4 -A INPUT -d 10.77.0.0/16 -j DROP; $nft6 -P INPUT DROP",
+         (), (STRANGE4, NEAR4), "sealed"),
+    Trap("a rule of routing that asks for a port",
+         "ip rule add ipproto tcp dport 6379 lookup 100; ip route add local default dev lo table 100; "
+         "$nft4 -A INPUT -d 10.77.0.0/16 -j DROP; $nft6 -P INPUT DROP",
+         (STRANGE4,), (NEAR4,), "unknown", listeners=("0.0.0.0@6379 transparent",)),
     # 11: TCP flags, and a client that offers ECN
     Trap("T18b a set of flags is exact",
          """ip netns exec near sysctl -qw net.ipv4.tcp_ecn=1
@@ -513,11 +596,16 @@ class Lab:
 
     def listen(self, place):
         """Send one byte to whoever comes."""
-        where, _at, port = place.rpartition("@")
+        where, _at, rest = place.rpartition("@")
         name, _space, address = where.rpartition(" ")
+        port, *options = rest.split()
         listener = self.stack.enter_context(self.socket(name, address))
         if address == "::":
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        if "transparent" in options:
+            listener.setsockopt(*((socket.IPPROTO_IPV6, IPV6_TRANSPARENT) if ":" in address else (socket.SOL_IP, IP_TRANSPARENT)), 1)
+        if "reused" in options:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         enter(self.places[name])
         try:
             listener.bind((address, int(port)))

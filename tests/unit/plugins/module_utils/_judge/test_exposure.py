@@ -180,12 +180,13 @@ UNKNOWN = [
     ("tc beside a drop", evidence(listener(), tables=filtered(GUIDE), interfaces=(LO, ETH0._replace(tc=True)))),
     ("sk_lookup", evidence(listener("127.0.0.1"), sk_lookup=1)),
     ("route_localnet unread", evidence(listener("127.0.0.1"), sysctls={"net/ipv4/conf/eth0/route_localnet": None})),
-    ("TPROXY to a transparent socket", evidence(listener("127.0.0.1", transparent=True), tables=filtered(
+    ("TPROXY to a socket that may be transparent", evidence(listener("127.0.0.1", transparent=None), tables=filtered(
         "-A PREROUTING -p tcp --dport 99 -j TPROXY --on-port 5432 --on-ip 127.0.0.1 --tproxy-mark 0x1/0x1", table="mangle"))),
+    ("TPROXY that does not tell where", evidence(listener("127.0.0.1", transparent=True), tables=filtered(
+        "-A PREROUTING -p tcp --dport 99 -j TPROXY --on-port 5432 --newer 1", table="mangle"))),
     ("nginx, whose configuration is not read", evidence(listener("127.0.0.1"), listener(port=80, process="nginx"))),
     ("a tunnel agent", evidence(listener("127.0.0.1"), relays=[Relay(9, "cloudflared", "cloudflared tunnel run")])),
     ("a wide socket that nobody seems to hold", evidence(listener("127.0.0.1"), listener(port=2024, process=None, pids=()))),
-    ("another local network", evidence(listener("127.0.0.1"), routes=(Route("ipv4", "198.51.100.0/24", None, "lo", "local", "local"),))),
 ]  # fmt: skip
 
 

@@ -10,18 +10,30 @@ import sys
 from pathlib import Path
 
 import pytest
+from ansible_collections.loopguard.loopback.plugins.module_utils._collect.listeners import Listeners
 from ansible_collections.loopguard.loopback.plugins.module_utils._judge.reach import Filter, Packet
+from ansible_collections.loopguard.loopback.plugins.module_utils._model.address import scope_of
 from ansible_collections.loopguard.loopback.plugins.module_utils._model.firewall import Firewall
-from ansible_collections.loopguard.loopback.plugins.module_utils._model.host import host_from_dict
+from ansible_collections.loopguard.loopback.plugins.module_utils._model.host import Route, RoutingRule, host_from_dict
+from ansible_collections.loopguard.loopback.plugins.module_utils._model.listener import Listener
 from ansible_collections.loopguard.loopback.plugins.module_utils._model.ruleset import Chain, Match, Rule, SetElements, Table, Target
 from ansible_collections.loopguard.loopback.plugins.module_utils._parse import ipset_save, iptables_save, nft_json
 
 sys.path.insert(0, str(Path(__file__).parents[4] / "oracle"))
 from compare import Judge, denial
-from lab import End, Probe
+from lab import LISTENERS, End, Probe, addresses
 from rulesets import IPSETS
 
 LAB = json.loads((Path(__file__).parents[1] / "fixtures/host/6.18-debian12-lab.json").read_text())
+
+
+# What `divert` in lab.py adds.
+DIVERTED = (
+    (Route("ipv4", "0.0.0.0/0", None, "lo", "100", "local"), Route("ipv6", "::/0", None, "lo", "100", "local")),
+    tuple(
+        RoutingRule(family, 32765, None, None, None, None, "0x1/0xffffffff", "100", "lookup", False, False) for family in ("ipv4", "ipv6")
+    ),
+)
 
 
 def host(settings):
@@ -30,7 +42,23 @@ def host(settings):
     forwarding = settings.get("ipv4/ip_forward", 0)
     sysctls.update({name: forwarding for name in sysctls if name.startswith("net/ipv4") and name.endswith("/forwarding")})
     sysctls.update({"net/ipv4/ip_forward": forwarding, **{f"net/{name}": value for name, value in settings.items()}})
-    return host_from_dict({**LAB, "sysctls": sysctls})
+    found = host_from_dict({**LAB, "sysctls": sysctls})
+    return found._replace(routes=found.routes + DIVERTED[0], rules=found.rules + DIVERTED[1]) if settings.get("diverted") else found
+
+
+def sockets():
+    """Return what listens on the server of the lab."""
+    rows = [
+        Listener(
+            protocol, "ipv6" if ":" in address else "ipv4", address, port, False, None, scope_of(address), 0, "root",
+            port, (port,), place, place, None, None, None, "1", 0, place == "proxy", None, "LISTEN", "", 0, (),
+        )
+        for place in ("server", "proxy")
+        for protocol, ports in LISTENERS[place].items()
+        for port in ports
+        for address in addresses(place, port)
+    ]  # fmt: skip
+    return Listeners("1", rows, "", [], {}, [])
 
 
 def agrees(rulesets, settings, probe, heard):
@@ -42,7 +70,7 @@ def agrees(rulesets, settings, probe, heard):
         else:
             tables += iptables_save.parse(text, "save", f"iptables-{backend}", family)[0]
     ipsets, _gaps = ipset_save.parse(IPSETS, "ipset save")
-    judge = Judge(Firewall(tuple(tables), ipsets, (), {}), host(settings))
+    judge = Judge(Firewall(tuple(tables), ipsets, (), {}), host(settings), sockets())
     return denial(judge, Probe(*probe), End(*heard) if heard else None) is None
 
 
@@ -238,3 +266,55 @@ COMMIT
     }
     probe = ("ipv4", "eth1", "10.77.2.2", "tcp", "10.77.9.2", 8080)
     assert agrees(rulesets, {"ipv4/ip_forward": 1}, probe, None)
+
+
+def test_seed_5287():
+    """tproxy nft: the judge said back 2001:db8:77:9::2 8080 dropped; in the kernel back 2001:db8:77:9::2 8080 answers."""
+    rulesets = {
+        ("nft", "ip6"): """\
+*mangle
+:PREROUTING ACCEPT [0:0]
+:DIVERT - [0:0]
+-A PREROUTING -m socket --nowildcard -j DIVERT
+-A PREROUTING -i eth0 -j DROP
+-A DIVERT -j ACCEPT
+COMMIT
+""",
+    }
+    probe = ("ipv6", "eth0", "2001:db8:77:1::2", "tcp", "2001:db8:77:9::2", 8080)
+    assert agrees(
+        rulesets,
+        {"ipv4/ip_forward": 1, "ipv6/conf/all/forwarding": 1, "ipv4/conf/all/route_localnet": 1},
+        probe,
+        ("back", "2001:db8:77:9::2", 8080),
+    )
+
+
+def test_seed_5129():
+    """tproxy native: the judge said proxy 2001:db8:77:1::1 3129 maybe; in the kernel proxy 2001:db8:77:1::1 3130 answers."""
+    rulesets = {
+        ("native", "inet"): """\
+{"nftables": [{"metainfo": {"version": "1.0.6", "json_schema_version": 1}},
+{"table": {"family": "ip6", "name": "t", "handle": 131}},
+{"chain": {"family": "ip6", "table": "t", "name": "pre", "handle": 1, "type": "filter", "hook": "prerouting", "prio": -50, "policy": "accept"}},
+{"chain": {"family": "ip6", "table": "t", "name": "input", "handle": 2, "type": "filter", "hook": "input", "prio": 0, "policy": "drop"}},
+{"chain": {"family": "ip6", "table": "t", "name": "forward", "handle": 3, "type": "filter", "hook": "forward", "prio": 0, "policy": "drop"}},
+{"rule": {"family": "ip6", "table": "t", "chain": "pre", "handle": 4,
+"expr": [{"match": {"op": "in", "left": {"ct": {"key": "state"}}, "right": "new"}},
+{"match": {"op": "==", "left": {"payload": {"protocol": "tcp", "field": "dport"}}, "right": 8080}},
+{"tproxy": {"addr": "2001:db8:77:2::1", "port": 3129}},
+{"mangle": {"key": {"meta": {"key": "mark"}}, "value": 1}},
+{"counter": null}]}},
+{"rule": {"family": "ip6", "table": "t", "chain": "pre", "handle": 5,
+"expr": [{"match": {"op": "==", "left": {"meta": {"key": "iifname"}}, "right": "eth0"}},
+{"match": {"op": "==", "left": {"payload": {"protocol": "tcp", "field": "dport"}}, "right": 8080}},
+{"tproxy": {"addr": "::1", "port": 3130}},
+{"mangle": {"key": {"meta": {"key": "mark"}}, "value": 1}}]}},
+{"rule": {"family": "ip6", "table": "t", "chain": "input", "handle": 6,
+"expr": [{"accept": null}]}}]}
+""",
+    }
+    probe = ("ipv6", "eth0", "2001:db8:77:1::2", "tcp", "2001:db8:77:1::1", 8080)
+    assert agrees(
+        rulesets, {"ipv4/ip_forward": 1, "ipv6/conf/all/forwarding": 1, "diverted": 1}, probe, ("proxy", "2001:db8:77:1::1", 3130)
+    )

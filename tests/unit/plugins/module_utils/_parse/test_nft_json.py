@@ -168,6 +168,20 @@ def test_nat(everything):
     assert [rule.target.kind for rule in chains["p"].rules] == ["snat", "snat"]
 
 
+def test_what_follows_a_tproxy_is_for_those_that_have_a_socket(everything):
+    parts = [
+        ([match.field for match in rule.matches], rule.target) for rule in everything["inet", "t"].chains["m"].rules if rule.number == 1
+    ]
+    asked = ["protocol", "destination_port", "family"]
+    assert parts == [
+        (asked, ("tproxy", "127.0.0.1:8")),
+        ([*asked, "taken"], ("mark", "0x1/0xffffffff")),
+        ([*asked, "taken"], ("accept", "")),
+    ]
+    (asked_for,) = [match for rule in everything["inet", "t"].chains["i"].rules for match in rule.matches if match.field == "socket"]
+    assert asked_for.values == ("transparent", "nowildcard")
+
+
 def test_devices_of_an_ingress_chain_come_from_the_text_where_the_json_lacks_them(everything):
     assert everything["netdev", "nd"].chains["ing"].devices == ("lo",)
     text = (FIXTURES / "nft" / "1.0.6-debian12-everything.json").read_text()

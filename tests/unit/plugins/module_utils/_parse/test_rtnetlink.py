@@ -54,8 +54,8 @@ def test_routes():
 
 def test_routing_rules_that_somebody_added():
     assert rtnetlink.rules(payloads("routing-rules")) == [
-        RoutingRule("ipv4", 50, "10.0.0.0/8", None, None, None, "0x1/0xff", "100", "lookup", False),
-        RoutingRule("ipv6", 60, None, None, "v1", None, None, "0", "unreachable", True),
+        RoutingRule("ipv4", 50, "10.0.0.0/8", None, None, None, "0x1/0xff", "100", "lookup", False, False),
+        RoutingRule("ipv6", 60, None, None, "v1", None, None, "0", "unreachable", True, False),
     ]
 
 
