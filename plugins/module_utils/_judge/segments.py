@@ -37,7 +37,7 @@ class Segments:
     def mask(self, first: int, last: int) -> int:
         """Return the set of the addresses from first to last, which are bounds that were given."""
         low, high = self.span(first, last)
-        return (1 << high) - (1 << low)
+        return ((1 << high - low) - 1) << low
 
     @staticmethod
     def painted(spans: Sequence[tuple[int, int, int]]) -> dict[int, int]:

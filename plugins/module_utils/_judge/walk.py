@@ -50,7 +50,7 @@ class Ends(NamedTuple):
     certain: bool = True
 
     def set(self) -> int:
-        return (1 << self.high) - (1 << self.low) if self.mask is None else self.mask
+        return ((1 << self.high - self.low) - 1) << self.low if self.mask is None else self.mask
 
 
 class Given(NamedTuple):
