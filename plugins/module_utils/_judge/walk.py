@@ -183,12 +183,14 @@ class Program:
                 doubtful.update(entry.place for entry in found if not (certain and entry.ends.certain))
         if len(live) > 1:
             entries.sort()  # by place
+        if start:
+            entries = [entry for entry in entries if entry.place >= start]
         steps: list[_Step] = []
         for (certain, verdict), group in groupby(entries, lambda entry: (entry.place not in doubtful, entry.colour > 0)):
-            together = [entry for entry in group if entry.place >= start] if start else list(group)
-            if verdict and together:
+            together = list(group)
+            if verdict:
                 steps.append(_Step(together[0].place, certain, _painted(together, certain, around.segments), together))
-            elif not verdict:
+            else:
                 steps += [_Step(entry.place, certain, {0: entry.ends.set()}, [entry]) for entry in together]
         return steps
 
