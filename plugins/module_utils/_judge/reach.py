@@ -81,11 +81,12 @@ class Filter:
     ) -> None:
         self.tables, self.ipsets, self.rewrite, self.drops, self.fast_open = tables, ipsets, rewrite, drops, fast_open
         self.sockets = sockets
-        kinds = {(rule.target.kind, chain.hook) for table in tables for chain in table.chains.values() for rule in chain.rules}
+        targets = {(rule.target, chain.hook) for table in tables for chain in table.chains.values() for rule in chain.rules}
+        kinds = {(target.kind, hook) for target, hook in targets}
         opaque = any(kind == "opaque" for kind, _hook in kinds)
         self.marked = marked
         self.ct_marks = opaque
-        self.helped = helped or any(rule.target == HELPER for table in tables for chain in table.chains.values() for rule in chain.rules)
+        self.helped = helped or any(target == HELPER for target, _hook in targets)
         self.translates = any(kind == "snat" or kind in REWRITING for kind, _hook in kinds)
         # Only a chain that no packet from outside enters can take an answer, and no request, from connection tracking.
         self.answered = not opaque and not any(kind == "notrack" and hook != "prerouting" for kind, hook in kinds)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
+from operator import itemgetter
 
 
 class Segments:
@@ -29,18 +30,20 @@ class Segments:
 
     def span(self, first: int, last: int) -> tuple[int, int]:
         """Return the first segment of a range and the one after its last; its bounds are among those given."""
-        return bisect_left(self._starts, first), bisect_right(self._starts, last)
+        low = bisect_left(self._starts, first)
+        alone = low + 1 == self.count or self._starts[low + 1] > last
+        return low, low + 1 if alone else bisect_right(self._starts, last)
 
     def mask(self, first: int, last: int) -> int:
         """Return the set of the addresses from first to last, which are bounds that were given."""
         low, high = self.span(first, last)
-        return (1 << high) - (1 << low)
+        return ((1 << high - low) - 1) << low
 
     @staticmethod
     def painted(spans: Sequence[tuple[int, int, int]]) -> dict[int, int]:
         """Give each segment the colour (1 to 255) of the first span that covers it; return the set of each colour."""
-        start = min(low for low, _high, _colour in spans)
-        colours = bytearray(max(high for _low, high, _colour in spans) - start)
+        start = min(spans)[0]
+        colours = bytearray(max(map(itemgetter(1), spans)) - start)
         tables: dict[int, bytes] = {}
         for low, high, colour in spans:
             if high - low == 1:

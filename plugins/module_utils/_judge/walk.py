@@ -9,8 +9,8 @@ and takes nothing away.
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Iterator, Mapping
+from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
 from .condition import Packet, Stage, holds
@@ -50,7 +50,7 @@ class Ends(NamedTuple):
     certain: bool = True
 
     def set(self) -> int:
-        return (1 << self.high) - (1 << self.low) if self.mask is None else self.mask
+        return ((1 << self.high - self.low) - 1) << self.low if self.mask is None else self.mask
 
 
 class Given(NamedTuple):
@@ -83,6 +83,7 @@ class Surroundings:
 
 
 class _Entry(NamedTuple):
+    place: int
     ends: Ends
     colour: int
     rule: Rule
@@ -112,6 +113,7 @@ class _Question(NamedTuple):
     """What rules ask of all but the other end. special: who that is depends on the packet.
 
     simple: only the first match of a rule is about the other end. ports: the only ones that it can hold for.
+    places: the rules that ask it.
     """
 
     matches: tuple[Match, ...]
@@ -119,6 +121,7 @@ class _Question(NamedTuple):
     special: bool
     simple: bool
     ports: frozenset[str]
+    places: list[int]
 
 
 class Program:
@@ -126,18 +129,15 @@ class Program:
 
     def __init__(self, chain: Chain, turned: bool) -> None:
         remote, port = ("destination", "source_port") if turned else ("source", "destination_port")
-        # Neighbouring verdicts that ask the same make one unit.
-        self._units: list[tuple[_Question, list[Rule]]] = []
-        self._any: list[int] = []  # units for any port, and those for one
-        self._of_port: dict[str, list[int]] = {}
+        self._rules = chain.rules
+        self._any: list[_Question] = []  # what is asked of packets for any port, and of those for one
+        self._of_port: dict[str, list[_Question]] = {}
         self._entries: dict[int, list[_Entry]] = {}
-        self._built: dict[tuple[tuple[int, bool], ...], list[_Step]] = {}
+        self._built: dict[tuple[int, ...], list[_Step]] = {}
         self._steps: dict[tuple[Packet, Stage, int], list[_Step]] = {}
         asked: dict[tuple[int, ...], _Question] = {}  # by identity: a parser gives equal rules the same matches
-        last: _Question | None = None
-        for rule in chain.rules:
-            kind = rule.target.kind
-            if kind == "continue":
+        for place, rule in enumerate(chain.rules):
+            if rule.target.kind == "continue":
                 continue
             matches = rule.matches
             rest = matches[1:] if matches and matches[0].field == remote else matches
@@ -145,16 +145,11 @@ class Program:
             question = asked.get(key)
             if question is None:
                 question = asked[key] = _question(rest, remote, port)
-            joins = kind in _COLOURS and not question.special
-            if joins and last is question:
-                self._units[-1][1].append(rule)
-                continue
-            last = question if joins else None
-            for value in question.ports:
-                self._of_port.setdefault(value, []).append(len(self._units))
-            if not question.ports:
-                self._any.append(len(self._units))
-            self._units.append((question, [rule]))
+                for value in question.ports:
+                    self._of_port.setdefault(value, []).append(question)
+                if not question.ports:
+                    self._any.append(question)
+            question.places.append(place)
 
     def steps(self, packet: Packet, stage: Stage, around: Surroundings, start: int) -> list[_Step]:
         """Return what is left of the chain, from a place on, when all but the other end is known."""
@@ -164,64 +159,59 @@ class Program:
         return found
 
     def _left(self, packet: Packet, stage: Stage, around: Surroundings, start: int) -> list[_Step]:
-        places = self._any
-        if str(packet.port) in self._of_port:
-            places = sorted(places + self._of_port[str(packet.port)])
-        answers: dict[int, bool | None] = {}
         live = []
-        shared = True
-        for place in places[bisect_left(places, start) :] if start else places:
-            question = self._units[place][0]
-            if id(question) in answers:
-                answer = answers[id(question)]
-            else:
-                answer = answers[id(question)] = _answer(question.matches, packet, stage, around)
+        for question in self._any + self._of_port.get(str(packet.port), []):
+            answer = _answer(question.matches, packet, stage, around)
             if answer is not False:
-                live.append((place, question.certain and answer is True))
-                shared = shared and not question.special
-        if not shared:
-            return self._put_together(live, packet, stage, around)
-        key = tuple(live)
+                live.append((question, question.certain and answer is True))
+        if any(question.special for question, _certain in live):
+            return self._put_together(live, packet, stage, around, start)
+        key = (start, *(id(question) << 1 | certain for question, certain in live))
         if key not in self._built:
-            self._built[key] = self._put_together(live, packet, stage, around)
+            self._built[key] = self._put_together(live, packet, stage, around, start)
         return self._built[key]
 
-    def _put_together(self, live: list[tuple[int, bool]], packet: Packet, stage: Stage, around: Surroundings) -> list[_Step]:
+    def _put_together(
+        self, live: list[tuple[_Question, bool]], packet: Packet, stage: Stage, around: Surroundings, start: int
+    ) -> list[_Step]:
+        entries: list[_Entry] = []
+        doubtful: set[int] = set()
+        for question, certain in live:
+            found = self._of(question, packet, stage, around)
+            entries += found
+            if not certain or question.special:
+                doubtful.update(entry.place for entry in found if not (certain and entry.ends.certain))
+        if len(live) > 1:
+            entries.sort()  # by place
+        if start:
+            entries = [entry for entry in entries if entry.place >= start]
         steps: list[_Step] = []
-        together: list[_Entry] = []
-        first, sure = 0, True
-        for place, certain in [*live, (-1, True)]:
-            entries = self._of(place, packet, stage, around) if place >= 0 else []
-            certain = certain and all(entry.ends.certain for entry in entries[:1])
-            verdict = bool(entries) and entries[0].colour > 0
-            if together and (place < 0 or (entries and (not verdict or certain != sure))):
-                steps.append(_Step(first, sure, _painted(together, sure, around.segments), together))
-                together = []
+        for (certain, verdict), group in groupby(entries, lambda entry: (entry.place not in doubtful, entry.colour > 0)):
+            together = list(group)
             if verdict:
-                if not together:
-                    first, sure = place, certain
-                together = [*together, *entries] if together else entries
-            elif entries:
-                steps.append(_Step(place, certain, {0: entries[0].ends.set()}, entries))
+                steps.append(_Step(together[0].place, certain, _painted(together, certain, around.segments), together))
+            else:
+                steps += [_Step(entry.place, certain, {0: entry.ends.set()}, [entry]) for entry in together]
         return steps
 
-    def _of(self, place: int, packet: Packet, stage: Stage, around: Surroundings) -> list[_Entry]:
-        question, rules = self._units[place]
-        entries = None if question.special else self._entries.get(place)
+    def _of(self, question: _Question, packet: Packet, stage: Stage, around: Surroundings) -> list[_Entry]:
+        entries = self._entries.get(id(question))
         if entries is None:
             entries = []
             everyone = Ends(0, around.segments.count)
-            for rule in rules:
+            for place in question.places:
+                rule = self._rules[place]
                 matches = rule.matches
                 ends = (around.remote(matches[0], packet, stage) if matches else None) or everyone
-                for match in () if question.simple else matches[1:]:
-                    more = around.remote(match, packet, stage)
-                    if more is not None:
-                        ends = Ends(0, 0, ends.set() & more.set(), ends.certain and more.certain) if ends is not everyone else more
+                if not question.simple:
+                    for match in matches[1:]:
+                        more = around.remote(match, packet, stage)
+                        if more is not None:
+                            ends = Ends(0, 0, ends.set() & more.set(), ends.certain and more.certain) if ends is not everyone else more
                 if ends.low < ends.high or ends.mask:
-                    entries.append(_Entry(ends, _COLOURS.get(rule.target.kind, 0), rule))
+                    entries.append(tuple.__new__(_Entry, (place, ends, _COLOURS.get(rule.target.kind, 0), rule)))
             if not question.special:
-                self._entries[place] = entries
+                self._entries[id(question)] = entries
         return entries
 
 
@@ -231,7 +221,7 @@ def _question(matches: tuple[Match, ...], remote: str, port: str) -> _Question:
     special = not SPECIAL.isdisjoint(fields)
     ports = next((frozenset(match.values) for match in asked if match.field == port and not match.negated), frozenset())
     ports = ports if all(value.isdigit() for value in ports) else frozenset()
-    return _Question(asked, "unknown" not in fields, special, not special and remote not in fields, ports)
+    return _Question(asked, "unknown" not in fields, special, not special and remote not in fields, ports, [])
 
 
 def _answer(matches: tuple[Match, ...], packet: Packet, stage: Stage, around: Surroundings) -> bool | None:
@@ -253,12 +243,12 @@ def _painted(entries: list[_Entry], certain: bool, segments: Segments) -> Mappin
     found: dict[int, int] = {}
     if len(entries) < 8 or any(entry.ends.mask is not None for entry in entries):
         taken = 0
-        for ends, colour, _rule in entries:
+        for _place, ends, colour, _rule in entries:
             mask = ends.set() & ~taken
             found[colour] = found.get(colour, 0) | mask
             taken |= mask if certain else 0
         return found
-    spans = [(ends.low, ends.high, colour) for ends, colour, _rule in entries]
+    spans = [(ends.low, ends.high, colour) for _place, ends, colour, _rule in entries]
     if certain:
         return segments.painted(spans)
     for colour in {colour for _low, _high, colour in spans}:
@@ -417,7 +407,7 @@ class Walk:
         found: list[tuple[Decision, int]] = []
         start = first_of(share)
         bits = bin(share >> start)[:1:-1] if len(hit.entries) > 1 else ""
-        for ends, colour, rule in hit.entries:
+        for _place, ends, colour, rule in hit.entries:
             if (colour, hit.kind) not in _KINDS and colour:
                 continue
             if (
