@@ -157,8 +157,8 @@ def firewall_reach(
         here = network_range(destination) if destination else None
         if here and (here.family != family or here.first != here.last):
             raise AnsibleFilterError(f"firewall_reach: destination must be one {family} address, not {destination!r}")
-        packet = Packet(family, protocol, here.first if here else None, int(port), interface or "", leaving=None)  # type: ignore[arg-type]
-        parts = Filter(tables, {}).through(packet, chain, _PHASES[state])  # type: ignore[arg-type]
+        packet = Packet(family, protocol, here.first if here else None, int(port), interface or "", leaving=None)  # type: ignore[arg-type]  # checked above
+        parts = Filter(tables, {}).through(packet, chain, _PHASES[state])  # type: ignore[arg-type]  # checked above
     except (ParseError, ValueError) as error:
         raise AnsibleFilterError(f"firewall_reach: {error}") from error
     except KeyError:

@@ -105,7 +105,7 @@ class Run(NamedTuple):
     def state(self) -> State:
         for state in STATES:
             if os.path.exists(os.path.join(self.folder, state)):
-                return state  # type: ignore[return-value]
+                return state  # type: ignore[return-value]  # one of STATES
         return "gone"
 
     def path(self, name: str) -> str:

@@ -253,7 +253,7 @@ def _iptables(run: Runner, backend: str, family: str, folder: str) -> Iptables:
             continue
         kind: Literal["iptables-nft", "iptables-legacy"] = "iptables-nft" if "nf_tables" in version else "iptables-legacy"
         if backend in ("iptables", kind):
-            return Iptables(run, folder, family, kind, tool)  # type: ignore[arg-type]
+            return Iptables(run, folder, family, kind, tool)  # type: ignore[arg-type]  # ip or ip6
     raise ApplyError(f"{named} is not installed")
 
 

@@ -32,4 +32,4 @@ def refused(subject: str, error: OSError) -> Gap:
 
 def status_of(gap: Gap) -> SourceStatus:
     reason = gap.reason
-    return "failed" if reason in ("unsupported", "not_evaluated") else reason  # type: ignore[return-value]
+    return "failed" if reason in ("unsupported", "not_evaluated") else reason  # type: ignore[return-value]  # the rest of the reasons

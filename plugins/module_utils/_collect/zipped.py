@@ -44,7 +44,7 @@ class OnceCompiled:
 
 def hasten() -> None:
     """Let what is imported from now on be compiled once. Where no zip file was sent, nothing changes."""
-    loader = sys.modules[__name__].__spec__.loader  # type: ignore[union-attr]
+    loader = sys.modules[__name__].__spec__.loader  # type: ignore[union-attr]  # a module that was imported has a spec
     if isinstance(loader, zipimporter):
         gc.disable()  # what is compiled is no garbage, and the process soon ends
         sys.meta_path.insert(0, OnceCompiled(loader.archive))

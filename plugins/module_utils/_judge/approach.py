@@ -336,7 +336,7 @@ def is_special(family: Family, address: int) -> bool:
 
 
 def _destination_tests(
-    evidence: Evidence, own: Mapping[str, Sequence[int]], elsewhere: Iterable[Route]
+    evidence: Evidence, own: Mapping[Family, Sequence[int]], elsewhere: Iterable[Route]
 ) -> dict[Family, list[tuple[int, int]]]:
     """Return every range by which some rule may tell destinations apart; in an answer they are the source.
 

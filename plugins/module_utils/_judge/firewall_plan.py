@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 from .._model.network import cidrs, network_range
 from .._model.ruleset import Table
 from .._model.service import Service
-from .._model.vocabulary import FAMILIES
+from .._model.vocabulary import FAMILIES, Family
 
 Backend = Literal["nftables", "iptables", "iptables-nft", "iptables-legacy", "ufw", "firewalld"]
 BACKENDS = ("auto", "iptables", "nftables", "ufw", "firewalld")
@@ -100,7 +100,7 @@ def _groups(services: Sequence[Service], keep: Sequence[str]) -> tuple[Group, ..
     return tuple(groups)
 
 
-def _sources(networks: Iterable[str], family: str) -> tuple[str, ...]:
+def _sources(networks: Iterable[str], family: Family) -> tuple[str, ...]:
     """Return the networks of one family without overlaps, which nftables refuses in a set."""
     ranges = sorted((network.first, network.last) for network in map(network_range, networks) if network.family == family)
     joined: list[tuple[int, int]] = []
@@ -109,12 +109,12 @@ def _sources(networks: Iterable[str], family: str) -> tuple[str, ...]:
             joined[-1] = joined[-1][0], max(joined[-1][1], last)
         else:
             joined.append((first, last))
-    return tuple(network for first, last in joined for network in cidrs(family, first, last))  # type: ignore[arg-type]
+    return tuple(network for first, last in joined for network in cidrs(family, first, last))
 
 
 def _backend(tables: Sequence[Table], active: set[str], tools: Sequence[str], wish: str) -> tuple[Backend, str]:
     if wish in ("ufw", "firewalld", "nftables"):
-        return wish, "restrict_firewall_backend says so"  # type: ignore[return-value]
+        return wish, "restrict_firewall_backend says so"  # type: ignore[return-value]  # one of the choices
     kinds = {table.backend for table in tables if _filters(table)}
     legacy_alone = "iptables-legacy" in kinds and "iptables-nft" not in kinds
     if wish == "iptables":

@@ -41,7 +41,6 @@ _DESTINATION = re.compile(
     r"(?:\[?(?P<low>[0-9a-fA-F:.]*?)(?:-(?P<high>[0-9a-fA-F:.]+))?\]?)?(?::(?P<first>\d{1,5})(?:-(?P<last>\d{1,5}))?)?"
 )
 _MOST = 16  # addresses and ports that one rule may choose from
-_FAMILIES: tuple[Family, ...] = ("ipv4", "ipv6")
 _MOST_PROBES, _FEW = 2048, 8  # ports, destinations and interfaces that are tried for one socket
 _NAT = Stage("new", "prerouting", -100, whole=True)
 
@@ -304,7 +303,7 @@ class Redirects:
     def onwards(self, protocol: str, port: int, allow: Sequence[str], rows: Sequence[Listener]) -> list[Path]:
         """Return the ways of packets for a port of this machine that rules send on: to another socket, a container, a machine."""
         paths = []
-        for family in _FAMILIES:
+        for family in BITS:
             if not any(self._may_concern(table, rule, family, protocol) for table, _chain, rule in self._rules):
                 continue
             for interface in self._approach.interfaces:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from .._model.host import RoutingRule
-from .._model.network import network_range
+from .._model.network import BITS, network_range
 from .condition import marked
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from .condition import Packet
 
 _OWN_RULES = ((0, "local"), (32766, "main"), (32767, "default"))
-_FAMILIES: tuple[Family, ...] = ("ipv4", "ipv6")
 _DROPPING = ("blackhole", "unreachable", "prohibit")
 
 
@@ -41,7 +40,7 @@ class Routing:
         self._tables: dict[tuple[str, Family], list[tuple[Range, Route]]] = {}
         for route in host.routes:
             self._tables.setdefault((route.table, route.family), []).append((network_range(route.destination), route))
-        own = [_own_rule(family, *pair) for family in _FAMILIES for pair in _OWN_RULES]
+        own = [_own_rule(family, *pair) for family in BITS for pair in _OWN_RULES]
         self._rules = sorted([*own, *host.rules], key=lambda rule: rule.priority)
         self.policed = {rule.family for rule in host.rules}
 

@@ -26,7 +26,7 @@ def canonical(text: str) -> tuple[Family, str]:
     """
     for family, number in (("ipv4", socket.AF_INET), ("ipv6", socket.AF_INET6)):
         try:
-            return family, socket.inet_ntop(number, socket.inet_pton(number, text))  # type: ignore[return-value]
+            return family, socket.inet_ntop(number, socket.inet_pton(number, text))  # type: ignore[return-value]  # the families of the loop
         except (OSError, UnicodeError):
             continue
     raise ValueError(f"not an IP address: {text!r}")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from .vocabulary import Family
 
-BITS = {"ipv4": 32, "ipv6": 128}
+BITS: dict[Family, int] = {"ipv4": 32, "ipv6": 128}
 _LENGTHS = frozenset(map(str, range(129)))  # nothing else: iptables reads 010 as octal
 
 

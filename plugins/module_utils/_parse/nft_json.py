@@ -175,7 +175,7 @@ class _Reader:
             if key in dormant:
                 chains = {name: Chain(name, chain.rules) for name, chain in chains.items()}
             family, table = key
-            tables.append(Table(family, table, "nftables", self.source, chains, self.sets.get(key, {})))  # type: ignore[arg-type]
+            tables.append(Table(family, table, "nftables", self.source, chains, self.sets.get(key, {})))  # type: ignore[arg-type]  # one of _FAMILIES
         return tables, self.gaps
 
     def _text(self, item: dict[str, Any], key: str) -> str:
@@ -533,7 +533,7 @@ class _Statements:
         for kind, field in (("meta", "mark"), ("ct", "ct_mark")):
             if expression == {kind: {"key": "mark"}}:
                 bits = _integer(mask)
-                return (self._compared(operator, field, right, _mark(bits), f"{kind} mark & {bits:#x}"),)  # type: ignore[arg-type]
+                return (self._compared(operator, field, right, _mark(bits), f"{kind} mark & {bits:#x}"),)  # type: ignore[arg-type]  # meta or ct
         raise _Unknown(left)
 
     def _meta(self, operator: str, key: str, right: Any) -> tuple[Match, ...]:
@@ -591,9 +591,9 @@ def _after(way: tuple[Match, ...], effect: Target) -> tuple[Match, ...]:
 def _final(kind: str, body: Any) -> Target | None:
     """Return the target of a statement that ends its rule."""
     if kind in ("accept", "drop", "return"):
-        return Target(kind)  # type: ignore[arg-type]
+        return Target(kind)  # type: ignore[arg-type]  # the name of a kind
     if kind in ("jump", "goto") and isinstance(body, dict) and isinstance(body.get("target"), str):
-        return Target(kind, body["target"])  # type: ignore[arg-type]
+        return Target(kind, body["target"])  # type: ignore[arg-type]  # the name of a kind
     if kind == "continue":
         return Target("continue")
     if kind == "reject":
@@ -603,7 +603,7 @@ def _final(kind: str, body: Any) -> Target | None:
     if kind in ("dnat", "redirect"):
         destination = _destination(body)
         portless = kind == "redirect" or not isinstance(body, dict) or "addr" in body
-        return Target(kind, destination if portless else f":{destination}")  # type: ignore[arg-type]
+        return Target(kind, destination if portless else f":{destination}")  # type: ignore[arg-type]  # the name of a kind
     if kind in ("queue", "fwd", "synproxy", "jump", "goto"):
         return Target("opaque", f"{kind} {_spelled(body)}")
     return None

@@ -23,6 +23,7 @@ from .._model.listener import Listener
 from .._model.network import BITS, network_range
 from .._model.relay import AGENTS, PortProxy, Relay
 from .._model.ruleset import Chain, Match, Rule, Table, Target, TargetKind
+from .._model.vocabulary import Family
 from . import portproxy
 from .error import ParseError
 from .protocol import protocol_name
@@ -253,7 +254,7 @@ def _rules(row: dict[str, Any], number: int) -> list[Rule]:
         for field, named in (("source", remote), ("destination", local)):
             values = tuple(value for value in named or () if network_range(value).family == family)
             if values:
-                ends.append(Match(field, values, False, field))  # type: ignore[arg-type]
+                ends.append(Match(field, values, False, field))  # type: ignore[arg-type]  # of the loop
             elif named:
                 break  # it names addresses, and none of this family
         else:
@@ -308,7 +309,7 @@ def _name(text: str) -> str:
     return name[:-4] if name.endswith(".exe") else name
 
 
-def _address(row: dict[str, Any], where: str) -> tuple[str, str]:
+def _address(row: dict[str, Any], where: str) -> tuple[Family, str]:
     try:
         return canonical(_text(row, "address", where).partition("%")[0])
     except ValueError as error:

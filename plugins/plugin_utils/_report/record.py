@@ -80,8 +80,8 @@ def started_at(findings: dict[str, Any], process_started: datetime | None, finis
     for result in findings.values():
         host = result.get("host") if isinstance(result, dict) else None
         try:
-            collected = datetime.strptime(host["collected"], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc)  # type: ignore[index]
-            times.append(collected - timedelta(seconds=host["seconds"]))  # type: ignore[index]
+            collected = datetime.strptime(host["collected"], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc)  # type: ignore[index]  # None raises TypeError, which is caught
+            times.append(collected - timedelta(seconds=host["seconds"]))  # type: ignore[index]  # None raises TypeError, which is caught
         except (KeyError, OverflowError, TypeError, ValueError):
             continue
     earliest = min((moment for moment in times if moment <= finished), default=process_started or finished)
@@ -255,13 +255,13 @@ def _want(holds: bool, where: str, what: str) -> None:
 def _rows(row: dict[str, Any], key: str, where: str) -> list[Any]:
     value = row.get(key)
     _want(isinstance(value, list), f"{where}.{key}".lstrip("."), "a list")
-    return value  # type: ignore[return-value]
+    return value  # type: ignore[return-value]  # _want has seen it
 
 
 def _mapping(row: dict[str, Any], key: str, where: str) -> dict[str, Any]:
     value = row.get(key)
     _want(isinstance(value, dict), f"{where}.{key}".lstrip("."), "a mapping")
-    return value  # type: ignore[return-value]
+    return value  # type: ignore[return-value]  # _want has seen it
 
 
 def _string(row: dict[str, Any], key: str, where: str) -> str:
@@ -289,7 +289,7 @@ def _word(row: dict[str, Any], key: str, where: str, words: tuple[str, ...]) -> 
 def _port(row: dict[str, Any], where: str) -> int:
     value = row.get("port")
     _want(isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 65535, f"{where}.port", "a port")
-    return int(value)  # type: ignore[arg-type]
+    return int(value)  # type: ignore[arg-type]  # _want has seen it
 
 
 def _text(value: Any) -> str:
