@@ -11,8 +11,9 @@ LOCAL := -i localhost, -c local -e ansible_python_interpreter=$(CURDIR)/.venv/bi
 audit: .venv/ready $(LINK)  ## audit this machine, or INVENTORY=...; changes nothing
 	@.venv/bin/ansible-playbook loopguard.loopback.audit $(if $(INVENTORY),-i $(INVENTORY),$(LOCAL)) $(ARGS)
 
+test: SHELL := /bin/bash
 test: .cache/test/ready $(LINK)  ## everything that CI runs (root, Debian)
-	@$(NOX) -j 2
+	@set -o pipefail; $(NOX) -j 2 2>&1 | tee .cache/test.log || { .cache/test/bin/python tests/why.py .cache/test.log; exit 1; }
 
 test-%: .cache/test/ready $(LINK)  ## one part: lint, types, build, sanity, unit, targets, integration
 	@$(NOX) -s $*
