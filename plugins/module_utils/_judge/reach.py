@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from .._model.network import BITS, numbers
-from .._model.ruleset import HELPER
+from .._model.ruleset import HELPER, REWRITING
 from .condition import CONNTRACK, TURNED, Packet, Phase, Stage, early
 from .segments import Segments, joined
 from .walk import Decision, Ends, Program, Surroundings, Walk
@@ -41,10 +41,7 @@ _WAY_IN: dict[Phase, tuple[Hook, ...]] = {
     "established": ("ingress", "prerouting", "input"),
     "reply": ("output", "postrouting", "egress"),
 }
-# Hooks that an answer may pass; one that comes from a container also comes in.
-_ANSWERS = ("ingress", "prerouting", "output", "forward", "postrouting", "egress")
 _LATER: tuple[Phase, ...] = ("reply", "established")
-REWRITING = frozenset(("dnat", "redirect", "netmap"))  # targets that change where a packet goes
 # Where connection tracking rewrites, whatever the priority of a nat chain: linux/netfilter_ipv4.h, nf_nat_core.c
 NAT = {"prerouting": -100, "output": -100, "input": 100, "postrouting": 100}
 _NOBODY = Ends(0, 0, 0)
@@ -346,19 +343,6 @@ def unmasked(walk: Walk, before: Mapping[Packet, int], left: dict[Packet, int], 
         for packet, mask in before.items():
             left[packet] = left.get(packet, 0) | mask & doubt
     return left, doubt
-
-
-def outward(table: Table) -> set[str]:
-    """Name the chains that answers may pass."""
-    waiting = [chain for chain in table.chains.values() if chain.hook in _ANSWERS]
-    found = {chain.name for chain in waiting}
-    while waiting:
-        for rule in waiting.pop().rules:
-            name = rule.target.argument
-            if rule.target.kind in ("jump", "goto") and name in table.chains and name not in found:
-                found.add(name)
-                waiting.append(table.chains[name])
-    return found
 
 
 def standing(walk: Walk) -> tuple[int, int]:
