@@ -37,7 +37,13 @@ class Cost(NamedTuple):
     memory: float
 
 
-def once(argv, **environment):
+@pytest.fixture(scope="session")
+def once():
+    """Return what runs a command once and tells what it took."""
+    return _once
+
+
+def _once(argv, **environment):
     """Run one command to its end and return (wall, cpu, memory)."""
     begun = time.perf_counter()
     process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env={**os.environ, **environment})
@@ -68,10 +74,10 @@ def in_turn():
     def measure(commands, runs=5, **environment):
         seen = {name: [] for name in commands}
         for argv in commands.values():  # warm up: byte code, module caches
-            once(argv, **environment)
+            _once(argv, **environment)
         for _run in range(runs):
             for name, argv in commands.items():
-                seen[name].append(once(argv, **environment))
+                seen[name].append(_once(argv, **environment))
         return {name: Cost(*(statistics.median(column) for column in zip(*rows))) for name, rows in seen.items()}
 
     return measure

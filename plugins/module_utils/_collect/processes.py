@@ -152,7 +152,7 @@ def container_of(cgroup: str) -> dict[str, str] | None:
 def cgroups_by_inode(wanted: set[int], roots: tuple[str, ...] = ("/sys/fs/cgroup/unified", "/sys/fs/cgroup")) -> dict[int, str]:
     """Map inodes of cgroup v2 directories to their paths, so that a unit is known without its processes."""
     found: dict[int, str] = {}
-    for root in roots:
+    for root in roots if wanted else ():
         if not os.path.exists(f"{root}/cgroup.procs"):
             continue
         for folder, _folders, _files in os.walk(root):

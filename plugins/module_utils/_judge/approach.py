@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 from .._model.network import BITS, network_range, numbers, spell, subtract
+from .._model.ruleset import REWRITING, outward
+from .._model.vocabulary import ANSWERED
 from .discovery import listens
 from .path import Path
-from .reach import ANSWERED, REWRITING, Filter, Packet, Part, outward
 
 if TYPE_CHECKING:
     from .._model.evidence import Evidence
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from .._model.listener import Listener
     from .._model.ruleset import Target
     from .._model.vocabulary import Family, Reach, Via
+    from .condition import Packet
+    from .reach import Filter, Part
     from .redirect import Redirects
     from .sockets import Sockets
 
@@ -74,17 +78,6 @@ class Approach:
     def __init__(self, evidence: Evidence) -> None:
         host, firewall = evidence.host, evidence.firewall
         self._sysctls, self._blind = host.sysctls, bool(firewall.gaps)
-        helped = host.sysctls.get("net/netfilter/nf_conntrack_helper") == 1
-        fast_open = host.sysctls.get("net/ipv4/tcp_fastopen") or 0
-        self.filter = Filter(
-            firewall.tables,
-            firewall.ipsets,
-            _may_be_marked(evidence),
-            self._rewrite,
-            helped=helped,
-            fast_open=fast_open,
-            sockets=self._sockets_of_host,
-        )
         self._evidence = evidence
         self._sockets: Sockets | None = None
         self._kinds = {entry.name: entry.kind for entry in host.interfaces}
@@ -111,6 +104,25 @@ class Approach:
             from .redirect import Redirects
 
             self.redirects = Redirects(host, firewall, self)
+
+    @cached_property
+    def filter(self) -> Filter:
+        """The packet filter; a service that nobody can send a packet to needs none."""
+        from .reach import Filter
+
+        firewall, sysctls = self._evidence.firewall, self._sysctls
+        helped = sysctls.get("net/netfilter/nf_conntrack_helper") == 1
+        fast_open = sysctls.get("net/ipv4/tcp_fastopen") or 0
+        marked = _may_be_marked(self._evidence)
+        return Filter(
+            firewall.tables,
+            firewall.ipsets,
+            marked,
+            self._rewrite,
+            helped=helped,
+            fast_open=fast_open,
+            sockets=self._sockets_of_host,
+        )
 
     def is_own(self, destination: str) -> bool:
         """Say whether a local network is one of the host's addresses, or loopback."""
@@ -145,6 +157,10 @@ class Approach:
         localnet = self.sysctl(interface.name, "route_localnet") if family == "ipv4" else 0
         if localnet != 0 and row.scope in ("loopback", "wildcard"):
             groups += [("route_localnet", group) for group in self._loopback_destinations(row)]
+        if not groups:
+            return []
+        from .condition import Packet
+
         for via, group in groups:
             packet = Packet(family, row.protocol, group.addresses[0], row.port, interface.name, group.cast)
             for part, cast in self._reach(packet):

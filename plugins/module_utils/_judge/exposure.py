@@ -15,24 +15,23 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .._model.gap import Gap
 from .._model.network import BITS, subtract
+from .._model.ruleset import REWRITING
 from .._model.vocabulary import SCOPES, VERDICTS, Family, Reach, Verdict
 from .._services.catalogue import recognise
 from .approach import Approach, allowed
-from .condition import Packet, Stage, holds
+from .candidates import candidates
 from .discovery import listens
 from .path import Path, merged, place_of
-from .reach import REWRITING
-from .relays import Goal, Lead, Leads, candidates, leading
-from .walk import Decision
 
 if TYPE_CHECKING:
     from .._model.evidence import Evidence
     from .._model.listener import Listener
     from .._model.ruleset import Rule, Table, Target
     from .._model.service import Service
+    from .condition import Packet
+    from .relays import Lead, Leads
 
 _REWRITES = re.compile(r'"mangle":\{"key":\{"payload"|"(?:fwd|dup)"')  # nftables: a field of the packet, or its interface
-_BEFORE = Stage("new", "prerouting", 0, whole=True)
 
 
 class Exposure(NamedTuple):
@@ -90,6 +89,11 @@ class _Judge:
 
     def _redirects(self, service: Service, port: int, protocol: str, rows: Sequence[Listener]) -> list[Path]:
         """Find rules that may send packets for another port here, or for this one elsewhere, and do not tell where: `maybe`."""
+        if not self._rewrites:
+            return []
+        from .condition import Packet
+        from .walk import Decision
+
         paths = []
         for table, chain, rule in self._rewrites:
             for family in _table_families(table):
@@ -100,15 +104,17 @@ class _Judge:
         return paths
 
     def _concerns(self, rule: Rule, probe: Packet, rows: Sequence[Listener]) -> bool:
-        target = rule.target
-        if any(holds(match, probe, _BEFORE) is False for match in rule.matches if match.field in ("protocol", "family")):
+        from .condition import Stage, holds
+
+        target, before = rule.target, Stage("new", "prerouting", 0, whole=True)
+        if any(holds(match, probe, before) is False for match in rule.matches if match.field in ("protocol", "family")):
             return False
         if any(match.field == "in_interface" and not match.negated and match.values == ("lo",) for match in rule.matches):
             return False  # packets from outside do not meet it
         if target.kind == "opaque":
             return bool(rows)
         ports = [match for match in rule.matches if match.field == "destination_port"]
-        if all(holds(match, probe, _BEFORE) is not False for match in ports):
+        if all(holds(match, probe, before) is not False for match in ports):
             return True  # packets for this very port go elsewhere, past INPUT
         if not rows or not _may_name(target.argument, probe.port):
             return False
@@ -120,8 +126,12 @@ class _Judge:
         return target.kind != "redirect" and any(value != 0 for value in localnet)
 
     def _through_relays(self, service: Service, rows: Sequence[Listener]) -> list[Path]:
-        paths = []
         others = [relay for relay in self._relays if relay.row not in rows]
+        if not others:
+            return []
+        from .relays import Goal, leading
+
+        paths = []
         goal = Goal(service.protocol, service.port, frozenset(pid for row in rows for pid in row.pids))
         for relay, lead in leading(others, goal, self._evidence.connections, self._approach.names):
             shown, told = lead.shown, _told(lead)

@@ -15,7 +15,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from .._model.network import BITS, numbers
-from .._model.ruleset import HELPER, Target
+from .._model.ruleset import HELPER, REWRITING, Target
+from .._model.vocabulary import ANSWERED
 from .condition import CONNTRACK, TURNED, Packet, Phase, Stage, early
 from .segments import Segments, joined
 from .walk import Decision, Ends, Program, Surroundings, Walk
@@ -43,14 +44,10 @@ _WAY_IN: dict[Phase, tuple[Hook, ...]] = {
     "established": ("ingress", "prerouting", "input"),
     "reply": ("output", "postrouting", "egress"),
 }
-# Hooks that an answer may pass; one that comes from a container also comes in.
-_ANSWERS = ("ingress", "prerouting", "output", "forward", "postrouting", "egress")
 _LATER: tuple[Phase, ...] = ("reply", "established")
-REWRITING = frozenset(("dnat", "redirect", "netmap"))  # targets that change where a packet goes
 # Where connection tracking rewrites, whatever the priority of a nat chain: linux/netfilter_ipv4.h, nf_nat_core.c
 NAT = {"prerouting": -100, "output": -100, "input": 100, "postrouting": 100}
 _NOBODY = Ends(0, 0, 0)
-ANSWERED = ("tcp", "sctp", "dccp")  # nothing is received before an answer was sent
 
 
 class Part(NamedTuple):
@@ -363,19 +360,6 @@ def unmasked(walk: Walk, before: Mapping[Packet, int], left: dict[Packet, int], 
         for packet, mask in before.items():
             left[packet] = left.get(packet, 0) | mask & doubt
     return left, doubt
-
-
-def outward(table: Table) -> set[str]:
-    """Name the chains that answers may pass."""
-    waiting = [chain for chain in table.chains.values() if chain.hook in _ANSWERS]
-    found = {chain.name for chain in waiting}
-    while waiting:
-        for rule in waiting.pop().rules:
-            name = rule.target.argument
-            if rule.target.kind in ("jump", "goto") and name in table.chains and name not in found:
-                found.add(name)
-                waiting.append(table.chains[name])
-    return found
 
 
 def standing(walk: Walk) -> tuple[int, int]:

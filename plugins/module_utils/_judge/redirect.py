@@ -11,10 +11,11 @@ from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
 from .._model.network import BITS, network_range, spell
+from .._model.ruleset import REWRITING
 from .approach import STRANGE, answers, families_of, is_loopback, is_special, unmapped
 from .condition import Packet, Stage, bounds, holds
 from .path import Path
-from .reach import REWRITING, passing, standing, union, unmasked
+from .reach import passing, standing, union, unmasked
 from .routing import Routing
 from .senders import settled
 from .sets import set_ports

@@ -9,8 +9,9 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from .._model.network import subtract
+from .._model.ruleset import outward
 from .condition import bounds
-from .reach import Part, outward
+from .reach import Part
 
 if TYPE_CHECKING:
     from typing import Callable

@@ -81,6 +81,7 @@ class Target(NamedTuple):
 
 
 HELPER = Target("continue", "helper")  # a helper of connection tracking: it may expect other connections
+REWRITING = frozenset(("dnat", "redirect", "netmap"))  # targets that change where a packet goes
 
 
 class Rule(NamedTuple):
@@ -141,6 +142,8 @@ _HOOKS: dict[str, Hook] = {
     "POSTROUTING": "postrouting",
 }
 _PRIORITIES = {"raw": -300, "mangle": -150, "filter": 0, "security": 50}
+# Hooks that an answer may pass; one that comes from a container also comes in.
+_ANSWERS = ("ingress", "prerouting", "output", "forward", "postrouting", "egress")
 
 
 def builtin_base(table: str, chain: str) -> tuple[str, Hook, int] | None:
@@ -151,6 +154,19 @@ def builtin_base(table: str, chain: str) -> tuple[str, Hook, int] | None:
     if table == "nat":
         return "nat", hook, -100 if hook in ("prerouting", "output") else 100
     return ("filter", hook, _PRIORITIES[table]) if table in _PRIORITIES else None
+
+
+def outward(table: Table) -> set[str]:
+    """Name the chains that answers may pass."""
+    waiting = [chain for chain in table.chains.values() if chain.hook in _ANSWERS]
+    found = {chain.name for chain in waiting}
+    while waiting:
+        for rule in waiting.pop().rules:
+            name = rule.target.argument
+            if rule.target.kind in ("jump", "goto") and name in table.chains and name not in found:
+                found.add(name)
+                waiting.append(table.chains[name])
+    return found
 
 
 def table_to_dict(table: Table) -> dict[str, Any]:

@@ -20,6 +20,7 @@ FAMILIES: tuple[Family, ...] = ("ipv4", "ipv6")
 
 Protocol = Literal["tcp", "udp", "udplite", "sctp", "dccp", "raw", "packet", "unix"]
 PROTOCOLS: tuple[Protocol, ...] = ("tcp", "udp", "udplite", "sctp", "dccp", "raw", "packet", "unix")
+ANSWERED = ("tcp", "sctp", "dccp")  # nothing is received before an answer was sent
 
 # By which of a service's possible ways in a path leads (docs: the eight steps).
 Via = Literal["bind", "route_localnet", "redirect", "relay", "router"]

@@ -24,7 +24,7 @@ from ansible_collections.loopguard.loopback.plugins.module_utils._collect import
 zipped.hasten()
 compiled.clear()
 from ansible_collections.loopguard.loopback.plugins.module_utils._collect import evidence, fallback, listeners
-from ansible_collections.loopguard.loopback.plugins.module_utils._judge import exposure
+from ansible_collections.loopguard.loopback.plugins.module_utils._judge import exposure, reach
 import ansible_collections.loopguard.loopback.plugins.module_utils._judge as package
 print(json.dumps([compiled, exposure.__file__, package.__file__, list(package.__path__)]))
 """

@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.loopguard.loopback.plugins.module_utils._judge.relays import Candidate, Goal, leading, leads_to
+from ansible_collections.loopguard.loopback.plugins.module_utils._judge.candidates import Candidate
+from ansible_collections.loopguard.loopback.plugins.module_utils._judge.relays import Goal, leading, leads_to
 from ansible_collections.loopguard.loopback.plugins.module_utils._model.listener import Listener
 from ansible_collections.loopguard.loopback.plugins.module_utils._model.relay import Connection, Leg
 from hypothesis import given
