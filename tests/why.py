@@ -16,7 +16,7 @@ COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 FRAMED = re.compile(r"^  [│┌└] ?", re.MULTILINE)  # as molecule shows what Ansible printed
 PART = re.compile(r"^=+ (\S) (\S+): .* =+\n", re.MULTILINE)
 TARGET = re.compile(r"^=== (\S+)\n(.*?)(?=^=== |\Z)", re.MULTILINE | re.DOTALL)
-SUMMARY = re.compile(r"^(?:(?:FAILED|ERROR) \S+\.py\b|(?:FAIL|ERROR): test).*", re.MULTILINE)  # of pytest and unittest
+SUMMARY = re.compile(r"^(?:(?:FAILED|ERROR) \S+\.py\b|(?:FAIL|ERROR): (?:test|\S+:\d+)).*", re.MULTILINE)  # of pytest and unittest
 IDEMPOTENCE = re.compile(r"^ERROR +Scenario '(\S+)' failed: (Idempotence .*\n(?:\*.*\n)+)", re.MULTILINE)
 FRAME = re.compile(r"─ Failed: (.+) ─")
 TASK = re.compile(r"TASK \[(.*)\]")

@@ -70,6 +70,8 @@ def collect_network(read: Read = read_text, ask: Dump = dump, count: Count | Non
         names = {link.index: link.name for link in links}
         ways = rtnetlink.routes(listed[:_ROUTES], names)
         rules = rtnetlink.rules(answers[rtnetlink.RTM_GETRULE])
+        for family in rtnetlink.displaced(answers[rtnetlink.RTM_GETRULE]):
+            gaps.append(Gap("routing rules", "not_evaluated", f"{family}: the kernel's own rules for the tables local and main were moved"))
         qdiscs = rtnetlink.classified(answers[rtnetlink.RTM_GETQDISC])
     except OSError as error:
         gaps.append(Gap("rtnetlink", "unparsable", str(error)))

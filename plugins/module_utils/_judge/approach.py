@@ -60,6 +60,7 @@ _TUNNELS = frozenset(
 )
 _CARRIERS = frozenset(("esp", "ah", "gre", "ipip", "ipencap", "ipv6", "4", "41", "47", "50", "51"))  # protocols of packets around others
 _LONG = 1024  # elements of a set
+DELIVERED = ("local", "anycast", "broadcast")  # types of routes that end here; nobody connects to the last two
 _MOST_KINDS = 64  # of addresses that are local by a route alone
 _BRIDGES = ("bridge", "bond", "team", "openvswitch")
 
@@ -89,7 +90,8 @@ class Approach:
         self._own = {family: sorted({entry.first for entry in own if entry.family == family}) for family in BITS}
         # of IPv4; sent to the machines of a network
         self.broadcasts = {entry.last for entry in self._networks if entry.family == "ipv4" and entry.last > entry.first + 1}
-        self.elsewhere = [route for route in host.routes if route.type == "local" and not self.is_own(route.destination)]  # AnyIP
+        # AnyIP: what is for this machine by a route alone
+        self.elsewhere = [route for route in host.routes if route.type in DELIVERED and not self.is_own(route.destination)]
         self._tests = _destination_tests(evidence, self._own, self.elsewhere)
         self._reached: dict[Packet, list[Part]] = {}
         self._local: dict[Family, list[_Destinations]] = {}
@@ -130,6 +132,11 @@ class Approach:
         if network.family == "ipv4" and network.first >= _LOOPBACK_V4[0] and network.last <= _LOOPBACK_V4[1]:
             return True
         return network.first == network.last and (network.first in self._own[network.family] or network.text == "::1/128")
+
+    def is_elsewhere(self, family: Family, address: int) -> bool:
+        """Say whether an address may be local by a route alone."""
+        networks = (network_range(route.destination) for route in self.elsewhere if route.family == family)
+        return any(network.first <= address <= network.last for network in networks)
 
     def paths(self, row: Listener, allow: Sequence[str]) -> list[Path]:
         """Return the ways to a socket past the packet filter for all sources but those of `allow`."""
@@ -228,7 +235,8 @@ class Approach:
         if row.scope != "wildcard":
             address = network_range(unmapped(row.address)).first
             first, last = _GROUPS[family]
-            return [_Destinations("MULTICAST" if first <= address <= last else "LOCAL", (address,))]
+            away = self.is_elsewhere(family, address) and not self.is_own(spell(family, address))
+            return [_Destinations("MULTICAST" if first <= address <= last else "ROUTED" if away else "LOCAL", (address,))]
         # a datagram also comes by broadcast, to a group, or to an anycast address
         datagrams = self._datagrams(family) if row.protocol in ("udp", "udplite") else []
         return self.own_destinations(family) + self._elsewhere(family) + datagrams
@@ -247,7 +255,7 @@ class Approach:
                 inside = [one for one in STRANGE[family] if network.first <= one <= network.last]
                 for address in sorted({*self.one_of_each(family, network.first, network.last), *inside}):
                     if not is_special(family, address) and not is_loopback(family, address) and not self.is_own(spell(family, address)):
-                        yield _Destinations("FOREIGN", (address,), route.destination)
+                        yield _Destinations("ROUTED", (address,), route.destination)
 
     def _datagrams(self, family: Family) -> list[_Destinations]:
         if family not in self._cast:
@@ -324,7 +332,7 @@ def allowed(allow: Sequence[str], family: Family) -> list[tuple[int, int]]:
 
 def answers(row: Listener, family: Family, cast: str) -> bool | None:
     """Say whether a socket takes what is routed to it; IPv4 answers from an address of the table `local` alone: __ip_dev_find."""
-    return True if cast != "FOREIGN" or family == "ipv6" or row.protocol not in ANSWERED else row.transparent
+    return True if cast not in ("FOREIGN", "ROUTED") or family == "ipv6" or row.protocol not in ANSWERED else row.transparent
 
 
 def families_of(row: Listener) -> tuple[Family, ...]:
@@ -363,7 +371,16 @@ def _destination_tests(
         networks = [route.destination for route in evidence.host.routes] + [rule.destination or "" for rule in evidence.host.rules]
         for family, first, last in map(numbers, filter(None, networks)):
             found[family].add((first, last))
-    here: dict[Family, Sequence[int]] = {"ipv4": [*own["ipv4"], _LOOPBACK_V4[0] + 1], "ipv6": own["ipv6"]}
+    here = {family: [(one, one) for one in own[family]] for family in BITS}
+    here["ipv4"].append((_LOOPBACK_V4[0] + 1,) * 2)
+    for family, first, last in (numbers(route.destination) for route in elsewhere):
+        here[family].append((first, last))
+    rules = [rule for table in evidence.firewall.tables for chain in table.chains.values() for rule in chain.rules]
+    looked_up = any(rule.target.kind == "tproxy" or any(match.field == "socket" for match in rule.matches) for rule in rules)
+    for row in evidence.listeners if looked_up else ():
+        if row.protocol in ("tcp", "udp") and row.scope != "wildcard":
+            family, first, last = numbers(unmapped(row.address))
+            found[family].add((first, last))
     sets = set()
     for table in evidence.firewall.tables:
         answers = outward(table)
@@ -377,7 +394,7 @@ def _destination_tests(
                             found[family].add((first, last))
                     elif match.field == "source" and chain.name in answers:  # maybe a long list of strangers
                         for family, first, last in map(numbers, match.values):
-                            if any(first <= one <= last for one in here[family]):
+                            if any(first <= high and low <= last for low, high in here[family]):
                                 found[family].add((first, last))
     for name in sets & evidence.firewall.ipsets.keys():
         from .sets import members
@@ -385,7 +402,7 @@ def _destination_tests(
         for family in found:
             bounds = list(members(name, evidence.firewall.ipsets, family).bounds())
             if len(bounds) > _LONG:
-                bounds = [(first, last) for first, last in bounds if any(first <= one <= last for one in here[family])]
+                bounds = [(first, last) for first, last in bounds if any(first <= high and low <= last for low, high in here[family])]
             found[family].update(bounds)
     return {family: sorted(ranges) for family, ranges in found.items()}
 

@@ -31,6 +31,7 @@ TURNED = {
     "destination_type": "source_type",
 }
 
+AWAY = ("FOREIGN", "ROUTED")  # of no interface; what is ROUTED may be local all the same
 _HERE = frozenset(("LOCAL", "BROADCAST", "MULTICAST"))  # types of addresses that a foreign one never has
 
 Phase = Literal["new", "established", "reply"]
@@ -150,6 +151,8 @@ def _holds(field: str, values: tuple[str, ...], packet: Packet, stage: Stage) ->
         direction = "REPLY" if stage.phase == "reply" else "ORIGINAL"
         return None if early(stage) or not packet.tracked else direction in values
     if field == "destination_type":
+        if packet.cast == "ROUTED":
+            return None
         if packet.cast == "FOREIGN":
             return False if _HERE.issuperset(values) else None
         # The kernel's tables do not agree on what an IPv6 group or anycast address is.

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
     # Takes packets and a phase; returns what may pass, which sources may be dropped, and the base chains on the way.
     Send = Callable[[dict[Packet, int], Phase], tuple[dict[Packet, int], int, list[Walk]]]
+    # Takes a base chain and packets; returns what passes, and which sources may be dropped.
+    Step = Callable[[Walk, dict[Packet, int]], tuple[dict[Packet, int], int]]
     # See Surroundings.rewritten.
     Rewrite = Callable[[Target, Packet], list[Packet]]
 
@@ -48,6 +50,7 @@ _LATER: tuple[Phase, ...] = ("reply", "established")
 # Where connection tracking rewrites, whatever the priority of a nat chain: linux/netfilter_ipv4.h, nf_nat_core.c
 NAT = {"prerouting": -100, "output": -100, "input": 100, "postrouting": 100}
 _NOBODY = Ends(0, 0, 0)
+_TURNING = frozenset(("mark", "notrack", "tproxy"))
 
 
 class Part(NamedTuple):
@@ -81,6 +84,8 @@ class Filter:
         targets = {(rule.target, chain.hook) for table in tables for chain in table.chains.values() for rule in chain.rules}
         kinds = {(target.kind, hook) for target, hook in targets}
         opaque = any(kind == "opaque" for kind, _hook in kinds)
+        # Tables whose chains change what a later one tests.
+        self.turning = {id(table) for table in tables if _turns(table)} if any(kind in _TURNING for kind, _hook in kinds) else set()
         self.marked = marked
         self.ct_marks = opaque
         self.helped = helped or any(target == HELPER for target, _hook in targets)
@@ -216,8 +221,8 @@ class Side(Surroundings):
         def send(packets: dict[Packet, int], phase: Phase) -> tuple[dict[Packet, int], int, list[Walk]]:
             nonlocal masked
             walks = self.walks(phase, _WAY_IN[phase], packet.interface)
-            passed, dropped, masked = passing(packets, walks, masked)
-            return passed, dropped, walks
+            passed, dropped, masked, met = self.passing(packets, walks, masked)
+            return passed, dropped, met
 
         packets, may_drop, walks = send({packet: self.segments.everything}, "new")
         return self.answered(packet, packets, may_drop, walks, send)
@@ -269,6 +274,53 @@ class Side(Surroundings):
         parts = self._reasoned("dropped", self.segments.everything & ~arrived, walks)
         parts += self._reasoned("accepted", arrived & ~may_drop & ~open_end, walks)
         return parts + self._reasoned("maybe", arrived & (may_drop | open_end), walks)
+
+    def passing(self, packets: dict[Packet, int], walks: Sequence[Walk], masked: int = 0) -> tuple[dict[Packet, int], int, int, list[Walk]]:
+        """Send packets through base chains.
+
+        Returns what may pass, which sources may be dropped, which were given another address, and the base chains that tell why.
+        masked: such sources. What a chain says of them where it sees the other address is not known.
+        """
+
+        def step(walk: Walk, packets: dict[Packet, int]) -> tuple[dict[Packet, int], int]:
+            nonlocal masked
+            walk.run(packets)
+            left, doubt = unmasked(walk, packets, walk.passed, masked)
+            for hit in walk.hits:
+                if any(entry.rule.target.kind == "snat" for entry in hit.entries):
+                    masked |= hit.mask
+            return left, walk.may_drop | doubt
+
+        left, may_drop, met = self.in_every_order(packets, walks, step)
+        return left, may_drop, masked, met
+
+    def in_every_order(self, packets: dict[Packet, int], walks: Sequence[Walk], step: Step) -> tuple[dict[Packet, int], int, list[Walk]]:
+        """Send packets through base chains, where no dump tells in which order those of one priority are asked: in every one.
+
+        Of nat chains the first that rewrites ends it; a mark, and the socket of TPROXY, is what the last one makes it.
+        """
+        may_drop = 0
+        met: list[Walk] = []
+        for _place, group in itertools.groupby(walks, key=lambda walk: (walk.chain.type == "nat", walk.stage.hook, standing(walk))):
+            tied = list(group)
+            matters = len(tied) > 1 and any(walk.chain.type == "nat" or id(walk.table) in self._whole.turning for walk in tied)
+            results: list[dict[Packet, int]] = []
+            for start in range(len(tied) if matters else 1):  # each of two comes first once
+                order = [walk.again() for walk in tied[start:] + tied[:start]] if start else tied
+                left = packets
+                for walk in order:
+                    left, doubt = step(walk, left)
+                    may_drop |= doubt
+                if left not in results:
+                    results.append(left)
+                    met += order
+            packets = results[0]
+            for other in results[1:]:
+                both = packets.keys() | other.keys()
+                for one in both:
+                    may_drop |= packets.get(one, 0) ^ other.get(one, 0)
+                packets = {one: packets.get(one, 0) | other.get(one, 0) for one in both}
+        return packets, may_drop, met
 
     def walks(self, phase: Phase, hooks: Sequence[Hook], interface: str | None, forwarded: bool = False) -> list[Walk]:
         """Return the base chains of some hooks in the order in which a packet meets them. interface: of ingress and egress."""
@@ -327,21 +379,8 @@ def _divided(pieces: Mapping[tuple[Decision, ...], int], walk: Walk) -> Iterator
             yield tuple(dict.fromkeys(before + decisions)), share
 
 
-def passing(packets: dict[Packet, int], walks: Iterable[Walk], masked: int = 0) -> tuple[dict[Packet, int], int, int]:
-    """Send packets through base chains; return what may pass, which sources may be dropped, and which were given another address.
-
-    masked: such sources. What a chain says of them where it sees the other address is not known.
-    """
-    may_drop = 0
-    for walk in walks:
-        walk.run(packets)
-        left, doubt = unmasked(walk, packets, walk.passed, masked)
-        may_drop |= walk.may_drop | doubt
-        packets = left
-        for hit in walk.hits:
-            if any(entry.rule.target.kind == "snat" for entry in hit.entries):
-                masked |= hit.mask
-    return packets, may_drop, masked
+def _turns(table: Table) -> bool:
+    return any(rule.target.kind in _TURNING for chain in table.chains.values() for rule in chain.rules)
 
 
 def unmasked(walk: Walk, before: Mapping[Packet, int], left: dict[Packet, int], masked: int) -> tuple[dict[Packet, int], int]:

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
 from .._model.network import BITS, network_range, spell
 from .._model.ruleset import REWRITING
-from .approach import STRANGE, answers, families_of, is_loopback, is_special, unmapped
-from .condition import Packet, Stage, bounds, holds
+from .._model.vocabulary import ANSWERED
+from .approach import DELIVERED, STRANGE, answers, families_of, is_loopback, is_special, unmapped
+from .condition import AWAY, Packet, Stage, bounds, holds
 from .path import Path
-from .reach import passing, standing, union, unmasked
+from .reach import standing, union, unmasked
 from .routing import Routing
 from .senders import settled
 from .sets import set_ports
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from typing import Callable
 
     from .._model.firewall import Firewall
-    from .._model.host import HostNetwork, Interface
+    from .._model.host import HostNetwork, Interface, Route
     from .._model.listener import Listener
     from .._model.ruleset import Hook, Rule, Table, Target
     from .._model.vocabulary import Family, Reach
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     # Takes a packet after PREROUTING; returns it with `cast` and `leaving` as routing may set them, each with whether that is
     # sure; nothing when it is dropped. Where it leaves is None only when that is not sure.
-    Route = Callable[[Packet], "list[tuple[Packet, bool]]"]
+    Router = Callable[[Packet], "list[tuple[Packet, bool]]"]
 
 _DESTINATION = re.compile(
     r"(?:\[?(?P<low>[0-9a-fA-F:.]*?)(?:-(?P<high>[0-9a-fA-F:.]+))?\]?)?(?::(?P<first>\d{1,5})(?:-(?P<last>\d{1,5}))?)?"
@@ -80,6 +80,7 @@ def choices(target: Target, destination: int | None, port: int, family: Family |
             if family not in (low.family, None):
                 return []
             addresses: Sequence[int | None] = range(low.first, network_range(found["high"] or found["low"]).last + 1)
+            addresses = [None] if target.kind == "tproxy" and not low.first else addresses  # nf_tproxy_laddr4
         else:
             addresses = [destination if target.kind == "dnat" else None]
     except ValueError:
@@ -101,9 +102,10 @@ def rewriting(tables: Iterable[Table]) -> list[tuple[Table, str, Rule]]:
     ]
 
 
-def ends(side: Side, packet: Packet, route: Route) -> list[End]:
+def ends(side: Side, packet: Packet, route: Router) -> list[End]:
     """Follow a packet from outside to every end that it may have, each with its sources."""
-    walks, packets, may_drop = _early(side, packet)
+    early = side.walks("new", ("ingress", "prerouting"), packet.interface)
+    packets, may_drop, _masked, walks = side.passing({packet: side.segments.everything}, early)
     groups: dict[tuple[object, ...], dict[Packet, int]] = {}
     unsure = 0  # of where they go
     for passed, mask in packets.items():
@@ -122,43 +124,12 @@ def ends(side: Side, packet: Packet, route: Route) -> list[End]:
     return found
 
 
-def _early(side: Side, packet: Packet) -> tuple[list[Walk], dict[Packet, int], int]:
-    """Send a packet through PREROUTING. Nat chains of one priority are asked in an order that no dump tells: in every one."""
-    packets, may_drop = {packet: side.segments.everything}, 0
-    walks: list[Walk] = []
-
-    def early() -> list[Walk]:
-        return side.walks("new", ("ingress", "prerouting"), packet.interface)
-
-    for (nat, *_place), tied in groupby(
-        enumerate(early()), key=lambda pair: (pair[1].chain.type == "nat", pair[1].stage.hook, standing(pair[1]))
-    ):
-        places = [place for place, _walk in tied]
-        # The first that rewrites ends it, so each of them comes first once.
-        orders = [places[start:] + places[:start] for start in range(len(places) if nat else 1)]
-        results = []
-        for order in orders:
-            every = early()
-            chosen = [every[place] for place in order]
-            passed, dropped, _masked = passing(packets, chosen)
-            results.append(passed)
-            may_drop |= dropped
-            walks += chosen
-        packets = results[0]
-        for other in results[1:]:
-            for one in packets.keys() | other.keys():
-                may_drop |= packets.get(one, 0) ^ other.get(one, 0)
-            packets = {one: packets.get(one, 0) | other.get(one, 0) for one in packets.keys() | other.keys()}
-    return walks, packets, may_drop
-
-
-def _onwards(side: Side, came: Packet, packets: dict[Packet, int], may_drop: int, walks: list[Walk], route: Route) -> list[Part]:
+def _onwards(side: Side, came: Packet, packets: dict[Packet, int], may_drop: int, walks: list[Walk], route: Router) -> list[Part]:
     """Follow the packet behind routing, the answer to it, and what comes after that."""
     sent = next(iter(packets))
     forwarded = sent.leaving != ""
     late: tuple[Hook, ...] = ("forward", "postrouting", "egress") if forwarded else ("input",)
-    new = side.walks("new", late, sent.leaving, forwarded)
-    passed, dropped, masked = passing(packets, new)
+    passed, dropped, masked, new = side.passing(packets, side.walks("new", late, sent.leaving, forwarded))
 
     def send(start: dict[Packet, int], phase: Phase) -> tuple[dict[Packet, int], int, list[Walk]]:
         first, last = (sent.leaving, came.interface) if phase == "reply" else (came.interface, sent.leaving)
@@ -167,30 +138,34 @@ def _onwards(side: Side, came: Packet, packets: dict[Packet, int], may_drop: int
             halves = [side.walks(phase, ("output", "postrouting", "egress"), last)]
         else:
             halves = [side.walks(phase, early, first, forwarded), side.walks(phase, late, last, forwarded)]
-        may_stop, left = 0, start
+        may_stop, left, met = 0, start, []
+
+        def step(walk: Walk, packets: dict[Packet, int]) -> tuple[dict[Packet, int], int]:
+            if _as_sent(walk):
+                walk.run({_before(packet): mask for packet, mask in packets.items()})
+                passed = {_after(packet, sent): mask for packet, mask in walk.passed.items()}
+            else:
+                walk.run(packets)
+                passed = walk.passed
+            passed, doubt = unmasked(walk, packets, passed, masked)
+            return passed, walk.may_drop | doubt
+
         for half in halves:
-            for walk in half:
-                before = left
-                if _as_sent(walk):
-                    walk.run({_before(packet): mask for packet, mask in left.items()})
-                    left = {_after(packet, sent): mask for packet, mask in walk.passed.items()}
-                else:
-                    walk.run(left)
-                    left = walk.passed
-                left, doubt = unmasked(walk, before, left, masked)
-                may_stop |= walk.may_drop | doubt
-            if phase == "established" and half is halves[0] and not forwarded and sent.cast == "FOREIGN":
+            left, doubt, walks = side.in_every_order(left, half, step)
+            may_stop |= doubt
+            met += walks
+            if phase == "established" and half is halves[0] and not forwarded and sent.cast in AWAY:
                 left, doubt = _arriving(left, route)
                 may_stop |= doubt
         if phase == "reply" and forwarded and (sent.origin or masked):  # an answer that is not tracked is not translated back
             may_stop |= union({packet: mask for packet, mask in left.items() if packet.tracked is not True})
-        return left, may_stop, [walk for half in halves for walk in half]
+        return left, may_stop, met
 
     later = sent._replace(mark=came.mark, tracked=came.tracked)  # what rules made of the first packet is not passed on
     return side.answered(later, passed, may_drop | dropped, walks + new, send)
 
 
-def _arriving(packets: dict[Packet, int], route: Route) -> tuple[dict[Packet, int], int]:
+def _arriving(packets: dict[Packet, int], route: Router) -> tuple[dict[Packet, int], int]:
     """Leave out who is not routed to this machine, for want of a mark perhaps; return also who may not be."""
     arriving, may_stop = {}, 0
     for packet, mask in packets.items():
@@ -255,7 +230,7 @@ class Redirects:
         if destination is not None and is_loopback(family, destination):
             localnet = self._approach.sysctl(packet.interface, "route_localnet") if family == "ipv4" else 0
             return [(packet._replace(cast="LOCAL"), localnet is not None)] if localnet != 0 else []
-        if destination is None or (packet.origin is None and packet.cast != "FOREIGN"):
+        if destination is None or (packet.origin is None and packet.cast not in AWAY):
             return [(packet._replace(cast="LOCAL" if packet.origin else packet.cast), True)]
         if self._approach.is_own(spell(family, destination)):
             return [(packet._replace(cast="LOCAL"), True)]
@@ -267,13 +242,24 @@ class Redirects:
         for way in ways:
             if way is None and (packet.taken or self._local_elsewhere):
                 found.append((packet._replace(cast="FOREIGN", leaving=""), False))
-            if way and way.type == "local":  # to rules an address is local when it is so in the table `local`
-                found.append((packet._replace(cast="LOCAL" if way.table == "local" else "FOREIGN", leaving=""), sure))
+            if way and way.type in DELIVERED and way.type != "local" and packet.protocol in ANSWERED:
+                continue
+            if way and way.type in DELIVERED:  # to rules an address is local when it is so in the table `local`
+                casts = self._casts(way, family)
+                found += [(packet._replace(cast=cast, leaving=""), sure and len(casts) == 1) for cast in casts]
             elif forwarding != 0 and not packet.taken:  # what has a socket is not forwarded: ip_forward
                 known = sure and way is not None and way.interface is not None and family not in self._routing.policed
                 leaving = way.interface if known and way else None
                 found.append((packet._replace(cast="FOREIGN", leaving=leaving), known and forwarding is not None))
         return found
+
+    def _casts(self, way: Route, family: Family) -> list[str]:
+        """Say what a local address is to rules. IPv4 looks into `local`, which may be one with `main`; IPv6 asks routing."""
+        if way.table == "local" and way.type == "local":
+            return ["LOCAL"]
+        if family == "ipv6" or way.type != "local":
+            return ["ROUTED"]
+        return ["LOCAL", "FOREIGN"] if way.table == "main" and family not in self._routing.policed else ["FOREIGN"]
 
     def _forwarding(self, family: Family, interface: str) -> int | None:
         """Return the sysctl that counts for what comes in on an interface; None when it is not known (ip6_forward)."""
@@ -362,7 +348,7 @@ class Redirects:
         """Say whether the socket takes a packet for its port on this machine."""
         if packet.taken:
             return "dropped" if packet.taken[:2] != (row.address, row.port) else "accepted" if row.transparent else "maybe"
-        if row.scope == "wildcard" and packet.cast == "FOREIGN":
+        if row.scope == "wildcard" and packet.cast in AWAY:
             answered = answers(row, packet.family, packet.cast)
             return "maybe" if answered is None else "accepted" if answered else "dropped"
         if row.scope == "wildcard":
@@ -392,7 +378,8 @@ class Redirects:
         )
 
     def _may_be_here(self, family: Family, address: int) -> bool:
-        return is_loopback(family, address) or self._is_shared(family, address) or self._approach.is_own(spell(family, address))
+        here = is_loopback(family, address) or self._approach.is_own(spell(family, address)) or self._approach.is_elsewhere(family, address)
+        return here or self._is_shared(family, address)
 
     def _is_shared(self, family: Family, address: int) -> bool:
         return is_special(family, address) or (family == "ipv4" and address in self._approach.broadcasts)
@@ -403,7 +390,7 @@ class Redirects:
         for table, _chain, rule in self._rules:
             if not self._leads(table, rule, family, row):
                 continue
-            other = row.port ^ 1
+            other = row.port ^ 1 or 2
             if choices(rule.target, None, other)[0][1] == other:
                 found.add(row.port)  # the rule keeps the port
                 continue
@@ -425,7 +412,7 @@ class Redirects:
             if family == "ipv4" and is_loopback(family, address):
                 found.append(("LOCAL", address))
             elif not is_special(family, address):
-                found.append(("FOREIGN", address))
+                found.append(("ROUTED" if self._approach.is_elsewhere(family, address) else "FOREIGN", address))
         if protocol in ("udp", "udplite"):
             found += self._approach.shared_destinations(family)
         return found

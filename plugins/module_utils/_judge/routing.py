@@ -63,7 +63,7 @@ class Routing:
             if rule.table == "local" and packet.family == "ipv4" and "ipv4" not in self.policed and routes:
                 routes += self._longest("ipv4", ("local", "main"), destination)
             found += routes
-            if applies and routes and _readable(rule):
+            if applies and any(route and not route.more for route in routes) and _readable(rule):
                 break
         else:
             refused = True  # no table has a route
@@ -72,16 +72,19 @@ class Routing:
 
     def _longest(self, family: Family, tables: tuple[str, ...], destination: int) -> list[Route]:
         """Return the routes of the longest prefix; several next hops, of which one is taken."""
-        found: dict[tuple[str | None, str], Route] = {}
+        found: dict[tuple[str | None, str, bool], Route] = {}
         size = 1 << 128
+        found_more: list[Route] = []
         for table in tables:
             for network, route in self._tables.get((table, family), ()):
                 length = network.last - network.first
-                if length <= size and network.first <= destination <= network.last:
+                if route.more:
+                    found_more += [route] if network.first <= destination <= network.last else []
+                elif length <= size and network.first <= destination <= network.last:
                     found = found if length == size else {}
                     size = length
-                    found[route.interface, route.type] = route
-        return [route for route in found.values() if route.type != "throw"]
+                    found[route.interface, route.type, route.more] = route
+        return [route for route in [*found.values(), *found_more] if route.type != "throw"]
 
 
 def _own_rule(family: Family, priority: int, table: str) -> RoutingRule:

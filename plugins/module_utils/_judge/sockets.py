@@ -84,7 +84,7 @@ class Sockets:
         if connected and "full" in match.values:  # the last packet of a handshake comes before there is a socket of its own
             return None
         if packet.taken and stage.phase != "reply":
-            wild = not connected and network_range(packet.taken.address).first == 0
+            wild = not connected and network_range(unmapped(packet.taken.address)).first == 0
             return "nowildcard" in match.values or not wild
         if packet.destination is None or packet.origin or stage.phase == "reply":
             return None

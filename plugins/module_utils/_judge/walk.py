@@ -266,6 +266,9 @@ class Walk:
         self.hits: list[Hit] = []
         self._around, self._programs, self._turns, self._calls = around, programs, 0, 0
 
+    def again(self) -> Walk:
+        return Walk(self.table, self.chain, self.stage, self._around, self._programs)
+
     def run(self, packets: Mapping[Packet, int]) -> None:
         policy = self.chain.policy or "accept"
         for packet, mask in packets.items():
@@ -293,6 +296,7 @@ class Walk:
     def _chain(self, name: str, packet: Packet, may: int, sure: bool, depth: int, start: int) -> dict[Packet, int]:
         """Walk one chain from a place on with those who may be there; return who may fall out at its end, and as what."""
         out: dict[Packet, int] = {}
+        left = 0  # who may have returned before
         if name not in self._programs:
             self._programs[name] = Program(self.table.chains[name], self.stage.phase == "reply")
         for step in self._programs[name].steps(packet, self.stage, self._around, start):
@@ -306,13 +310,16 @@ class Walk:
                     gone |= mask
                     if colour == 3:
                         _add(out, packet, mask)
+                        left |= 0 if certain else mask
                     else:
-                        self._meet(mask, _KINDS[colour - 1][1], certain, packet, name, step.entries)
+                        self._meet(mask & left, _KINDS[colour - 1][1], False, packet, name, step.entries)
+                        self._meet(mask & ~left, _KINDS[colour - 1][1], certain, packet, name, step.entries)
                 may = may & ~gone if step.certain else may
                 continue
             mask = may & step.sets[0]
             if not mask:
                 continue
+            certain = certain and not mask & left
             target = step.entries[0].rule.target
             self._calls += 1
             if target.kind in ("jump", "goto") and target.argument in self.table.chains and depth < _DEEPEST and self._calls < _CALLS:

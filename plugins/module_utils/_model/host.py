@@ -33,7 +33,10 @@ class Interface(NamedTuple):
 
 
 class Route(NamedTuple):
-    """One next hop. type: unicast, local, blackhole, ...; table: main, local, default or a number as text."""
+    """One next hop. type: unicast, local, blackhole, ...; table: main, local, default or a number as text.
+
+    more: it is for one type of service, or for some sources alone.
+    """
 
     family: Family
     destination: str
@@ -41,6 +44,7 @@ class Route(NamedTuple):
     interface: str | None
     table: str
     type: str
+    more: bool = False
 
 
 class RoutingRule(NamedTuple):

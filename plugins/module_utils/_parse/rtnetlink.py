@@ -32,6 +32,7 @@ _TYPES = (
     "unspec", "unicast", "local", "broadcast", "anycast", "multicast", "blackhole", "unreachable", "prohibit", "throw", "nat",
 )  # fmt: skip
 _SKIPPED = ("broadcast", "anycast", "multicast")  # the kernel makes them with every address
+_BY_KERNEL = 2  # RTPROT_KERNEL
 _ACTIONS = {1: "lookup", 2: "goto", 3: "nop", 6: "blackhole", 7: "unreachable", 8: "prohibit"}
 _OWN_RULES = ((0, "local"), (32766, "main"), (32767, "default"))
 _INVERTED = 0x2
@@ -89,9 +90,9 @@ def routes(payloads: Iterable[bytes], names: dict[int, str]) -> list[Route]:
     """Return the routes of IPv4 and IPv6. names: interface index -> name. Raises OSError for what is not netlink."""
     found = []
     for payload in payloads:
-        family, length, _source, _tos, table, _protocol, _scope, kind, _flags = _unpack(_ROUTE, payload)
+        family, length, source, tos, table, protocol, _scope, kind, _flags = _unpack(_ROUTE, payload)
         type_name = _TYPES[kind] if kind < len(_TYPES) else str(kind)
-        if family not in _FAMILIES or type_name in _SKIPPED:
+        if family not in _FAMILIES or (type_name in _SKIPPED and protocol == _BY_KERNEL):
             continue
         values = attributes(payload, _ROUTE.size)
         number = _u32(values.get(15)) or table
@@ -107,6 +108,7 @@ def routes(payloads: Iterable[bytes], names: dict[int, str]) -> list[Route]:
                     names.get(_u32(hop.get(4)), str(_u32(hop.get(4)))) if 4 in hop else None,
                     _TABLES.get(number, str(number)),
                     type_name,
+                    bool(source or tos),
                 )
             )
     return found
@@ -157,6 +159,18 @@ def rules(payloads: Iterable[bytes]) -> list[RoutingRule]:
             )
         )
     return found
+
+
+def displaced(payloads: Iterable[bytes]) -> list[Family]:
+    """Return the families whose rules for `local` and `main` are not where the kernel puts them."""
+    own: dict[Family, set[tuple[int, str]]] = {}
+    for payload in payloads:
+        family, *_lengths, table, _r1, _r2, _action, _flags = _unpack(_ROUTE, payload)
+        if family in _FAMILIES:
+            values = attributes(payload, _ROUTE.size)
+            number = _u32(values.get(15)) or table
+            own.setdefault(_FAMILIES[family], set()).add((_u32(values.get(6)), _TABLES.get(number, str(number))))
+    return [family for family, found in own.items() if not found.issuperset(_OWN_RULES[:2])]
 
 
 def classified(payloads: Iterable[bytes]) -> set[int]:

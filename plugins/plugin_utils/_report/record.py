@@ -80,8 +80,8 @@ def started_at(findings: dict[str, Any], process_started: datetime | None, finis
     for result in findings.values():
         host = result.get("host") if isinstance(result, dict) else None
         try:
-            collected = datetime.strptime(host["collected"], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc)  # type: ignore[index]  # None raises TypeError, which is caught
-            times.append(collected - timedelta(seconds=host["seconds"]))  # type: ignore[index]  # None raises TypeError, which is caught
+            collected = datetime.strptime(host["collected"], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc)  # type: ignore[index]  # TypeError is caught
+            times.append(collected - timedelta(seconds=host["seconds"]))  # type: ignore[index]  # TypeError is caught
         except (KeyError, OverflowError, TypeError, ValueError):
             continue
     earliest = min((moment for moment in times if moment <= finished), default=process_started or finished)

@@ -60,7 +60,7 @@ redirected() { $nft4 -t raw -A PREROUTING -p tcp --dport 6379 -j DROP; $nft4 -t 
 class Trap(NamedTuple):
     """rules: commands for bash. opened, shut: who gets in and who does not, as `neighbour address [port]`.
 
-    verdict: of the service that is declared on `port`. listeners: [neighbour] address@port [transparent] [reused]. saved: a dump in place of what
+    verdict: of the service that is declared on `port`. listeners: [neighbour] address@port [transparent] [reused] [silent]. saved: a dump in place of what
     the server's tools print; `rules` then loads what it means.
     """
 
@@ -320,6 +320,95 @@ TRAPS = (
          "ip rule add ipproto tcp dport 6379 lookup 100; ip route add local default dev lo table 100; "
          "$nft4 -A INPUT -d 10.77.0.0/16 -j DROP; $nft6 -P INPUT DROP",
          (STRANGE4,), (NEAR4,), "unknown", listeners=("0.0.0.0@6379 transparent",)),
+    # Routes and sockets that decide more than they show
+    Trap("DNAT to an address that is local by a route",
+         "ip route add local 203.0.113.0/24 dev lo; $nft4 -t raw -A PREROUTING -p tcp --dport 6379 -j DROP; "
+         "$nft4 -t nat -A PREROUTING -p tcp --dport 16379 -j DNAT --to-destination 203.0.113.9:6379; $nft6 -P INPUT DROP",
+         (f"{NEAR4} 16379",), (NEAR4, STRANGE4), "exposed"),
+    Trap("DNAT to an address of IPv6 that is local by a route",
+         "ip -6 route add local 2001:db8:9::/64 dev lo; $nft6 -t raw -A PREROUTING -p tcp --dport 6379 -j DROP; "
+         "$nft6 -t nat -A PREROUTING -p tcp --dport 16379 -j DNAT --to-destination [2001:db8:9::9]:6379; $nft4 -P INPUT DROP",
+         (f"{NEAR6} 16379",), (NEAR6,), "exposed"),
+    Trap("OUTPUT parts a local network",
+         "ip route add local 203.0.113.0/24 dev lo; $nft4 -A INPUT -d 10.77.0.0/16 -j DROP; $nft4 -A OUTPUT -s 203.0.113.0/28 -j DROP; $nft6 -P INPUT DROP",
+         ("near 203.0.113.99",), (STRANGE4, NEAR4), "exposed"),
+    Trap("PREROUTING drops what is not local",
+         "ip route add local 203.0.113.0/24 dev lo; $nft4 -t mangle -A PREROUTING -m addrtype ! --dst-type LOCAL -j DROP; "
+         "$nft4 -A INPUT -d 10.77.0.0/16 -j DROP; $nft6 -P INPUT DROP",
+         (STRANGE4,), (NEAR4,), "unknown"),
+    Trap("a REDIRECT of what is local by a route",
+         "ip route add local 203.0.113.0/24 dev lo; $nft4 -t raw -A PREROUTING -p tcp --dport 6379 -j DROP; "
+         "$nft4 -t nat -A PREROUTING -d 203.0.113.0/24 -p tcp --dport 16379 -m addrtype --dst-type LOCAL -j REDIRECT --to-ports 6379; $nft6 -P INPUT DROP",
+         (f"{STRANGE4} 16379",), (NEAR4,), "unknown"),
+    Trap("addrtype of IPv6 asks routing",
+         "ip -6 rule add to 2001:db8:9::/64 lookup 100; ip -6 route add local 2001:db8:9::/64 dev lo table 100; "
+         "$nft6 -A INPUT -d 2001:db8:9::/64 -m addrtype --dst-type LOCAL -j ACCEPT; ipt -P INPUT DROP",
+         (STRANGE6,), (NEAR6,), "unknown"),
+    Trap("fib of IPv6 asks routing",
+         "ip -6 rule add to 2001:db8:9::/64 lookup 100; ip -6 route add local 2001:db8:9::/64 dev lo table 100; "
+         "nft -f - <<< 'table inet t { chain c { type filter hook input priority 0; policy drop; ip6 daddr 2001:db8:9::/64 fib daddr type local accept; }; }'",
+         (STRANGE6,), (NEAR6,), "unknown"),
+    Trap("a local network in the table main",
+         "ip route add local 203.0.113.0/24 dev lo table main; $nft4 -A INPUT -d 10.77.0.0/16 -j DROP; $nft6 -P INPUT DROP",
+         (STRANGE4,), (NEAR4,), "unknown"),
+    Trap("a local network in the table main, and addrtype",
+         "ip route add local 203.0.113.0/24 dev lo table main; $nft4 -A INPUT -d 203.0.113.0/24 -m addrtype --dst-type LOCAL -j ACCEPT; ipt -P INPUT DROP",
+         (STRANGE4,), (NEAR4,), "unknown"),
+    Trap("a socket on an address that is local by another table",
+         "ip rule add to 203.0.113.0/24 lookup 100; ip route add local 203.0.113.0/24 dev lo table 100; $nft4 -A INPUT -m addrtype --dst-type LOCAL -j DROP",
+         (STRANGE4,), (NEAR4,), "exposed", listeners=("203.0.113.9@6379 transparent",)),
+    Trap("the match of sockets parts own addresses",
+         "$nft4 -t mangle -A PREROUTING -p tcp -m conntrack --ctstate NEW -m socket -j DROP",
+         (ACROSS4, FAR4), (NEAR4,), "exposed", listeners=("0.0.0.0@6379 reused", "10.77.1.1@6379 reused")),
+    Trap("a TPROXY of nftables to 0.0.0.0",
+         """nft -f - <<< 'table ip t { chain pre { type filter hook prerouting priority -150; tcp dport 16379 tproxy to 0.0.0.0:6379; };
+            chain in { type filter hook input priority 0; tcp dport 6379 drop; }; }'""",
+         (f"{NEAR4} 16379",), (NEAR4,), "exposed", listeners=("10.77.1.1@6379 transparent",)),
+    Trap("the match of sockets, and one on ::ffff:0.0.0.0",
+         "$nft4 -A INPUT -p tcp -m conntrack --ctstate NEW -m socket -j DROP; $nft4 -t raw -A PREROUTING -p tcp --dport 6379 -j DROP; "
+         "nft -f - <<< 'table ip t { chain pre { type filter hook prerouting priority -150; tcp dport 16379 ct state new tproxy to 127.0.0.1:6379; }; }'",
+         (f"{NEAR4} 16379",), (NEAR4,), "exposed", listeners=("::ffff:0.0.0.0@6379 transparent",)),
+    Trap("a route for a type of service",
+         "ip rule add to 203.0.113.0/24 lookup 100; ip route add local 203.0.113.0/24 dev lo table 100; "
+         "ip route add blackhole 203.0.113.0/28 tos 0x10 table 100; $nft4 -A INPUT ! -d 203.0.113.0/28 -j DROP; $nft6 -P INPUT DROP",
+         (STRANGE4,), (NEAR4,), "unknown", listeners=("0.0.0.0@6379 transparent",)),
+    Trap("a route for some sources",
+         "ip -6 route add local 2001:db8:9::/64 dev lo table 100; ip -6 rule add to 2001:db8:9::/64 lookup 100; "
+         "ip -6 route add blackhole 2001:db8:9::/80 from 2001:db8:5555::/64 table 100; $nft6 -A INPUT ! -d 2001:db8:9::/80 -j DROP; $nft4 -P INPUT DROP",
+         (STRANGE6,), (NEAR6,), "unknown"),
+    Trap("TPROXY of two backends, nft came first",
+         "diverted; tproxy --dport 16379; "
+         "$old4 -t mangle -A PREROUTING -p tcp --dport 16379 -j TPROXY --on-ip 127.0.0.1 --on-port 6380 --tproxy-mark 1",
+         (f"{NEAR4} 16379",), (NEAR4,), "unknown", listeners=(TRANSPARENT, "127.0.0.1@6380 transparent silent")),
+    Trap("TPROXY of two backends, legacy came first",
+         "diverted; $old4 -t mangle -A PREROUTING -p tcp --dport 16379 -j TPROXY --on-ip 127.0.0.1 --on-port 6380 --tproxy-mark 1; "
+         "tproxy --dport 16379",
+         (), (NEAR4, f"{NEAR4} 16379"), "unknown", listeners=(TRANSPARENT, "127.0.0.1@6380 transparent silent")),
+    Trap("TPROXY of iptables and of nftables, iptables came first",
+         """diverted; tproxy --dport 16379; nft -f - <<< 'table ip t { chain pre { type filter hook prerouting priority -150;
+            tcp dport 16379 tproxy to 127.0.0.1:6380 meta mark set 1; }; }'""",
+         (f"{NEAR4} 16379",), (NEAR4,), "unknown", listeners=(TRANSPARENT, "127.0.0.1@6380 transparent silent")),
+    Trap("marks of two backends, legacy came last",
+         "ipt -t mangle -A PREROUTING -p tcp --dport 6379 -m mark ! --mark 1 -j DROP; legacy -t mangle -A PREROUTING -j MARK --set-mark 1",
+         NEAR, (), "unknown"),
+    Trap("marks of two backends, legacy asks before nft marks",
+         "ipt -t mangle -A PREROUTING -j MARK --set-mark 1; legacy -t mangle -A PREROUTING -p tcp --dport 6379 -m mark --mark 1 -j DROP",
+         NEAR, (), "unknown"),
+    Trap("port 1, which a TPROXY keeps",
+         "$nft4 -t mangle -A PREROUTING -p tcp -j TPROXY --on-ip 127.0.0.1 --on-port 0 --tproxy-mark 1",
+         (NEAR4,), (), "exposed", 1, ("127.0.0.1@1 transparent",)),
+    Trap("the rule for main is gone",
+         "ip rule del pref 32766; ip rule add pref 40000 lookup 100; ip route add blackhole 203.0.113.0/28; "
+         "ip route add local 203.0.113.0/24 dev lo table 100; ip route add 10.77.1.0/24 dev eth0 table 100; "
+         "$nft4 -A INPUT ! -d 203.0.113.0/28 -j DROP; $nft6 -P INPUT DROP",
+         (STRANGE4,), (NEAR4,), "unknown", listeners=("0.0.0.0@6379 transparent",)),
+    Trap("a local network's port goes to a container",
+         "forwarding; ip route add local 203.0.113.0/24 dev lo; "
+         "$nft4 -t nat -A PREROUTING -d 203.0.113.0/24 -p tcp --dport 8080 -j DNAT --to-destination 10.77.9.2:80",
+         (f"{STRANGE4} 8080",), (f"{NEAR4} 8080",), "exposed", 8080, (BEHIND,)),
+    Trap("a local network's port goes to a socket of loopback",
+         "ip route add local 203.0.113.0/24 dev lo; tproxy -d 203.0.113.0/24 --dport 16379",
+         (f"{STRANGE4} 16379",), (f"{NEAR4} 16379",), "exposed", 16379, (TRANSPARENT,)),
     # 11: TCP flags, and a client that offers ECN
     Trap("T18b a set of flags is exact",
          """ip netns exec near sysctl -qw net.ipv4.tcp_ecn=1
@@ -614,7 +703,7 @@ class Lab:
         listener.listen()
         listener.settimeout(None)
         self.stack.callback(listener.shutdown, socket.SHUT_RDWR)  # before it is closed: accept() returns
-        threading.Thread(target=serve, args=(listener,), daemon=True).start()
+        threading.Thread(target=serve, args=(listener, b"?" if "silent" in options else b"!"), daemon=True).start()
 
     def who_gets_in(self, knocks, port):
         """Let all of them try at once."""
@@ -636,14 +725,14 @@ def gets_in(knocking):
             return False
 
 
-def serve(listener):
+def serve(listener, word):
     while True:
         try:
             accepted, _peer = listener.accept()
         except OSError:
             return
         with accepted, contextlib.suppress(OSError):
-            accepted.send(b"!")
+            accepted.send(word)
 
 
 def source_of(knock):
@@ -676,3 +765,39 @@ def test_trap(lab, trap):
         ways = [path for path in exposure.paths if path.family == family]
         assert any(low <= source.first <= high for path in ways for low, high in path.sources), (knock, exposure)
     assert exposure.verdict == trap.verdict, exposure
+
+
+# Datagrams go to what routes of these types hold, although no interface has the address. Who: an address where near sends one.
+DATAGRAMS = {
+    "anycast": ("ip -6 route add anycast 2001:db8:9::9/128 dev eth0; $nft6 -A INPUT -d 2001:db8:9::/64 -j ACCEPT", STRANGE6),
+    "anycast of another table": (
+        "ip -6 rule add to 2001:db8:9::/64 lookup 100; ip -6 route add anycast 2001:db8:9::9/128 dev eth0 table 100; "
+        "$nft6 -A INPUT -d 2001:db8:9::/64 -j ACCEPT",
+        STRANGE6,
+    ),
+    "broadcast": ("ip route add broadcast 203.0.113.9 dev eth0 table local; $nft4 -A INPUT -d 203.0.113.0/24 -j ACCEPT", STRANGE4),
+    "broadcast of another table": (
+        "ip rule add to 203.0.113.0/24 lookup 100; ip route add broadcast 203.0.113.9 dev eth0 table 100; $nft4 -A INPUT -d 203.0.113.0/24 -j ACCEPT",
+        STRANGE4,
+    ),
+    "nothing": ("$nft4 -A INPUT -d 203.0.113.0/24 -j ACCEPT", STRANGE4),
+}
+
+
+@pytest.mark.parametrize(("rules", "knock"), DATAGRAMS.values(), ids=list(DATAGRAMS))
+def test_datagrams_by_a_route_of_another_type(lab, rules, knock):
+    name, address = knock.split()
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as server, contextlib.suppress(TimeoutError):
+        server.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        server.bind(("::", 6379))
+        server.settimeout(SECONDS)
+        run("bash", "-euc", PRELUDE + "ipt -P INPUT DROP; " + rules)
+        (exposure,) = judge(gather(tool, collect(dump, tool)), [Service("it", 6379, "udp")])
+        heard = b""
+        enter(lab.places[name])
+        with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM) as client:
+            enter(lab.places[""])
+            client.sendto(b"!", (address, 6379))
+        heard = server.recv(9)
+    assert bool(heard) == ("route" in rules)
+    assert exposure.verdict in (("exposed", "unknown") if heard else ("sealed",)), exposure

@@ -338,3 +338,12 @@ def test_seed_20137():
     }
     probe = ("ipv6", "eth0", "2001:db8:77:1::2", "tcp", "2001:db8:77:9::2", 8080)
     assert agrees(rulesets, {"ipv4/ip_forward": 1, "ipv6/conf/all/forwarding": 1, "diverted": 1}, probe, None)
+
+
+def test_seed_972():
+    """native: who may have returned from a chain meets the policy, and a rule behind the return does not decide for sure."""
+    text = "*filter\n:INPUT DROP [0:0]\n:C - [0:0]\n-A INPUT -j C\n-A C -m pkttype --pkt-type unicast -j RETURN\n-A C -j ACCEPT\nCOMMIT\n"
+    judge = Filter(iptables_save.parse(text, "save", "iptables-nft", "ip")[0], {})
+    (part,) = judge.through(Packet("ipv4", "tcp", 1, 22, "eth0"), "INPUT")
+    assert part.reach == "maybe"
+    assert [(decision.chain, decision.rule) for decision in part.decided_by] == [("C", 2), ("INPUT", 0)]

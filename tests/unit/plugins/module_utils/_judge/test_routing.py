@@ -61,6 +61,8 @@ def ways(routes=(), rules=(), gaps=(), mark=0):
         ({"routes": [ANYIP]}, Ways([ANYIP], True)),
         ({"routes": [ANYIP, NET]}, Ways([ANYIP, NET], False)),
         ({"routes": [ANYIP, NET], "rules": [BY_MARK]}, Ways([ANYIP], True)),
+        ({"routes": [DEFAULT, NET._replace(type="blackhole", more=True)]}, Ways([DEFAULT], False)),
+        ({"routes": [NET._replace(more=True)]}, Ways([NET._replace(more=True)], False)),
     ],
 )
 def test_the_way_of_a_packet(fields, expected):

@@ -72,3 +72,10 @@ def test_any_bytes_are_read_or_an_oserror(messages, cut):
     for read in (rtnetlink.links, rtnetlink.addresses, lambda found: rtnetlink.routes(found, {}), rtnetlink.rules, rtnetlink.classified):
         with contextlib.suppress(OSError):
             read(messages)
+
+
+def test_own_rules_that_were_moved():
+    found = payloads("routing-rules")
+    assert rtnetlink.displaced(found) == []
+    assert rtnetlink.displaced(found[1:]) == ["ipv4"], "the first is that for the table local"
+    assert rtnetlink.displaced([]) == []
