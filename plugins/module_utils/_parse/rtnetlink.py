@@ -32,7 +32,7 @@ _TYPES = (
     "unspec", "unicast", "local", "broadcast", "anycast", "multicast", "blackhole", "unreachable", "prohibit", "throw", "nat",
 )  # fmt: skip
 _SKIPPED = ("broadcast", "anycast", "multicast")  # the kernel makes them with every address
-_BY_KERNEL = 2  # RTPROT_KERNEL
+_BY_KERNEL = 2  # RTPROT_KERNEL; RTPROT_BOOT, of those who do not say, is 3
 _ACTIONS = {1: "lookup", 2: "goto", 3: "nop", 6: "blackhole", 7: "unreachable", 8: "prohibit"}
 _OWN_RULES = ((0, "local"), (32766, "main"), (32767, "default"))
 _INVERTED = 0x2
@@ -92,7 +92,7 @@ def routes(payloads: Iterable[bytes], names: dict[int, str]) -> list[Route]:
     for payload in payloads:
         family, length, source, tos, table, protocol, _scope, kind, _flags = _unpack(_ROUTE, payload)
         type_name = _TYPES[kind] if kind < len(_TYPES) else str(kind)
-        if family not in _FAMILIES or (type_name in _SKIPPED and protocol == _BY_KERNEL):
+        if family not in _FAMILIES or (type_name in _SKIPPED and protocol <= _BY_KERNEL):
             continue
         values = attributes(payload, _ROUTE.size)
         number = _u32(values.get(15)) or table
