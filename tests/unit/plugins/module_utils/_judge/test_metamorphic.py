@@ -35,7 +35,7 @@ def rules_of(lines):
     return [place for place, line in enumerate(lines[:end]) if line.startswith("-A")]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seeds, st.sampled_from(FAMILIES), st.randoms(use_true_random=False))
 def test_a_rule_that_comes_again_later_changes_nothing(seed, family, pick):
     lines = Iptables(seed, family).ruleset()
@@ -48,7 +48,7 @@ def test_a_rule_that_comes_again_later_changes_nothing(seed, family, pick):
     assert answers([*lines[:at], lines[place], *lines[at:]], family) == answers(lines, family)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seeds, st.sampled_from(FAMILIES), st.randoms(use_true_random=False))
 def test_the_order_of_disjoint_rules_does_not_matter(seed, family, pick):
     made = Iptables(seed, family)
@@ -67,7 +67,7 @@ def test_the_order_of_disjoint_rules_does_not_matter(seed, family, pick):
     assert answers([*lines[:at], *two, *lines[at:]], family) == answers([*lines[:at], *reversed(two), *lines[at:]], family)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(seeds, st.sampled_from(FAMILIES), st.randoms(use_true_random=False))
 def test_a_ruleset_in_another_chain_means_the_same(seed, family, pick):
     """INPUT jumps to a chain that holds what INPUT held, where no rule returns or goes elsewhere by itself."""
@@ -81,7 +81,7 @@ def test_a_ruleset_in_another_chain_means_the_same(seed, family, pick):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(seed=seeds)
 def test_counters_and_a_second_dump_of_other_tables_change_nothing(family, seed):
     lines = Iptables(seed, family).ruleset()

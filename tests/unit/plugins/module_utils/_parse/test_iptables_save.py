@@ -346,7 +346,7 @@ WORDS = st.sampled_from(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(
     st.one_of(
         st.text(), st.lists(WORDS).map(" ".join), st.lists(WORDS).map(lambda words: f"*filter\n:INPUT DROP\n{' '.join(words)}\nCOMMIT\n")

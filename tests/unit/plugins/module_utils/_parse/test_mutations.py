@@ -95,7 +95,7 @@ def shape(parsed):
     return chains, len(gaps)
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=250)
 @given(damaged_iptables)
 def test_every_rule_of_a_damaged_iptables_dump_is_a_rule_or_a_gap(text):
     try:
@@ -113,7 +113,7 @@ def test_every_rule_of_a_damaged_iptables_dump_is_a_rule_or_a_gap(text):
         assert table_from_dict(json.loads(json.dumps(table_to_dict(table)))) == table
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(damaged_iptables)
 def test_line_ends_of_windows_make_no_difference(text):
     assume("\r" not in text)
@@ -127,7 +127,7 @@ def test_line_ends_of_windows_make_no_difference(text):
 
 
 @pytest.mark.parametrize("name", list(IPTABLES))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(numbers=st.tuples(st.integers(0, 1 << 64), st.integers(0, 1 << 64)), words=st.text("abc -jsd!.019", max_size=20))
 def test_counters_and_comments_do_not_change_what_a_rule_matches(name, numbers, words):
     lines = IPTABLES[name].split("\n")
@@ -143,7 +143,7 @@ def test_counters_and_comments_do_not_change_what_a_rule_matches(name, numbers, 
     assert shape(iptables_save.parse("\n".join(["# a comment", *counted]), "dump", "iptables-nft", "ip")) == expected
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(damaged_ipset)
 def test_a_damaged_ipset_dump(text):
     try:
@@ -193,7 +193,7 @@ def damaged_nft(draw):
     return replaced(ruleset, path, value)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(damaged_nft())
 def test_every_rule_of_a_damaged_ruleset_of_nft_is_kept(ruleset):
     try:
@@ -212,7 +212,7 @@ def test_every_rule_of_a_damaged_ruleset_of_nft_is_kept(ruleset):
         assert table_from_dict(json.loads(json.dumps(table_to_dict(table)))) == table
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.sampled_from(list(NFT.values())), st.integers(0, 4000), st.integers(0, 40), st.sampled_from(ODD))
 def test_a_ruleset_of_nft_with_damaged_bytes(text, at, length, put):
     try:
@@ -273,7 +273,7 @@ READERS += [
 
 
 @pytest.mark.parametrize(("parse", "text"), READERS)
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(data=st.data())
 def test_damaged_sockets(parse, text, data):
     lines = text.split("\n")
@@ -320,7 +320,7 @@ BINARY_READERS = [
 
 
 @pytest.mark.parametrize(("kind", "read"), BINARY_READERS)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(data=st.data())
 def test_damaged_bytes_are_read_or_an_oserror(kind, read, data):
     payload = bytearray(data.draw(st.sampled_from(BINARY[kind])))
@@ -334,7 +334,7 @@ def test_damaged_bytes_are_read_or_an_oserror(kind, read, data):
             assert error.errno
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.lists(st.tuples(st.integers(0, 40), st.integers(0, 5), st.binary(max_size=24))),
     st.binary(max_size=24),
@@ -391,7 +391,7 @@ TEXT_READERS = [
 
 
 @pytest.mark.parametrize("parse", TEXT_READERS)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(text=ANY_TEXT)
 def test_any_text_is_read_or_an_error_that_names_a_line(parse, text):
     try:
@@ -401,7 +401,7 @@ def test_any_text_is_read_or_an_error_that_names_a_line(parse, text):
 
 
 @pytest.mark.parametrize(("kind", "read"), BINARY_READERS)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(payload=st.binary(max_size=120))
 def test_any_bytes_are_read_or_an_oserror(kind, read, payload):
     try:

@@ -311,7 +311,7 @@ STATEMENTS = TREES | st.builds(
 )
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(st.lists(STATEMENTS, max_size=4))
 def test_any_expression_leaves_a_rule(statements):
     items = [
@@ -326,7 +326,7 @@ def test_any_expression_leaves_a_rule(statements):
     assert table_from_dict(json.loads(json.dumps(table_to_dict(tables[0])))) == tables[0]
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(st.text() | TREES.map(json.dumps) | st.lists(TREES).map(lambda trees: json.dumps({"nftables": trees})))
 def test_any_text_is_read_or_refused(text):
     with contextlib.suppress(ParseError):
