@@ -312,8 +312,10 @@ class Walk:
                         _add(out, packet, mask)
                         left |= 0 if certain else mask
                     else:
-                        self._meet(mask & left, _KINDS[colour - 1][1], False, packet, name, step.entries)
-                        self._meet(mask & ~left, _KINDS[colour - 1][1], certain, packet, name, step.entries)
+                        if left:
+                            self._meet(mask & left, _KINDS[colour - 1][1], False, packet, name, step.entries)
+                            mask &= ~left
+                        self._meet(mask, _KINDS[colour - 1][1], certain, packet, name, step.entries)
                 may = may & ~gone if step.certain else may
                 continue
             mask = may & step.sets[0]
