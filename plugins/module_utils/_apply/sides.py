@@ -172,7 +172,7 @@ class Iptables(NamedTuple):
         """Return a dump as the judge takes it."""
         if not text.strip():
             return []
-        return iptables_save.parse(text, f"{self.tool}-save", self.kind, self.family)[0]  # type: ignore[arg-type]
+        return iptables_save.parse(text, f"{self.tool}-save", self.kind, self.family)[0]  # type: ignore[arg-type]  # not nftables
 
     def _refuse_foreign(self, saved: str, touched: set[iptables_text.Key]) -> None:
         """Raise ApplyError for rules that nft put into a table of iptables: iptables-save shows them in part."""
