@@ -71,20 +71,20 @@ class Routing:
         return Ways([route for route in found if route is None or route.type not in _DROPPING], len(found) + refused == 1)
 
     def _longest(self, family: Family, tables: tuple[str, ...], destination: int) -> list[Route]:
-        """Return the routes of the longest prefix; several next hops, of which one is taken."""
-        found: dict[tuple[str | None, str, bool], Route] = {}
+        """Return the routes of the longest prefix (several next hops, of which one is taken), and those that may come before it."""
+        found: dict[tuple[str | None, str], Route] = {}
+        others: list[Route] = []  # which ask for more
         size = 1 << 128
-        found_more: list[Route] = []
         for table in tables:
             for network, route in self._tables.get((table, family), ()):
                 length = network.last - network.first
                 if route.more:
-                    found_more += [route] if network.first <= destination <= network.last else []
+                    others += [route] if network.first <= destination <= network.last else []
                 elif length <= size and network.first <= destination <= network.last:
                     found = found if length == size else {}
                     size = length
-                    found[route.interface, route.type, route.more] = route
-        return [route for route in [*found.values(), *found_more] if route.type != "throw"]
+                    found[route.interface, route.type] = route
+        return [route for route in [*found.values(), *others] if route.type != "throw"]
 
 
 def _own_rule(family: Family, priority: int, table: str) -> RoutingRule:
