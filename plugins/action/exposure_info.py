@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleActionFail, AnsibleFilterError
-from ansible.plugins.action.normal import ActionModule as NormalAction
+from ansible_collections.loopguard.loopback.plugins.plugin_utils.uncollected import UncollectedAction
 
 _LISTENERS = "ansible.windows.win_listen_ports_facts"
 _SCRIPT = "ansible.windows.win_powershell"
 
 
-class ActionModule(NormalAction):
+class ActionModule(UncollectedAction):
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         if not getattr(self._connection._shell, "_IS_WINDOWS", False):
             result: dict[str, Any] = super().run(tmp, task_vars)

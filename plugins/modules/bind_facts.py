@@ -378,7 +378,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     options = module.params
-    run = runner(module)
+    run = runner()
     found = listeners.collect(
         dump,
         run,

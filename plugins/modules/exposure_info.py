@@ -395,7 +395,7 @@ def main() -> None:
 
 def _live(module: AnsibleModule, services: tuple[Service, ...]) -> tuple[dict[str, Any], str]:
     """Judge this host. Where root finds nothing that belongs on loopback, no rule needs to be read."""
-    run = runner(module)
+    run = runner()
     found = collect(dump, run)
     if module.params["discover"]:
         services += discover(found.rows, services, found.namespace)

@@ -321,7 +321,7 @@ from ansible_collections.loopguard.loopback.plugins.module_utils._model.host imp
 
 def main() -> None:
     module = AnsibleModule(argument_spec={}, supports_check_mode=True)
-    run = runner(module)
+    run = runner()
     firewall = collect_ruleset(run, read_text, dump)
     host = collect_network(read_text, dump)
     facts = {

@@ -246,7 +246,7 @@ def main() -> None:
         module.tmpdir,
     )
     try:
-        result = STEPS[options["run"]["step"]](runner(module, SECONDS), asked)
+        result = STEPS[options["run"]["step"]](runner(SECONDS), asked)
     except ApplyError as error:
         module.fail_json(msg=str(error), **{"state": "gone", **error.result})
     module.exit_json(**result)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import statistics
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from typing import NamedTuple
 import pytest
 
 HERE = Path(__file__).parent
+PLUGINS = HERE.parents[1] / "plugins"
 ROUNDS = 40
 
 
@@ -73,9 +75,11 @@ def test_one_listener_against_an_empty_module(tmp_path, holding, once):
     Each round runs ping, bind_facts, bind_facts without what it does, and ping. Against the third, which is sent and imported all
     the same, stands what looking for one listener costs; against ping, what sending and compiling the module costs besides.
     """
-    module = (HERE.parents[1] / "plugins/modules/bind_facts.py").read_text()
+    module = (PLUGINS / "modules/bind_facts.py").read_text()
     call = 'if __name__ == "__main__":\n    main()'
     assert module.count(call) == 1
+    (tmp_path / "action_plugins").mkdir()
+    shutil.copy(PLUGINS / "action/bind_facts.py", tmp_path / "action_plugins/hollow.py")
     (tmp_path / "library").mkdir()
     (tmp_path / "library/hollow.py").write_text(module.replace(call, "AnsibleModule(argument_spec={}).exit_json()"))
     names = ("ansible.builtin.ping", "loopguard.loopback.bind_facts", "hollow")

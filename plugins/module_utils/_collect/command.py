@@ -5,26 +5,23 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import signal
 from contextlib import suppress
-from subprocess import TimeoutExpired
+from subprocess import DEVNULL, PIPE, Popen, TimeoutExpired
 from typing import TYPE_CHECKING, NamedTuple
 
 from .._model.gap import Gap
 
 if TYPE_CHECKING:
-    from typing import Any, Callable, Protocol
+    from typing import Callable
 
     # A runner takes argv and returns an Output, or a Gap when the tool is absent or hung.
     Runner = Callable[[list[str]], "Output | Gap"]
 
-    class _Module(Protocol):
-        def run_command(self, args: list[str], **options: Any) -> tuple[int, str, str]: ...
-
-        def get_bin_path(self, arg: str, opt_dirs: list[str] | None = None) -> str | None: ...
-
-
 SECONDS = 10
-_KILLED_BY_TIMEOUT = (124, 137, -9)  # timeout(1): 124 after TERM, 137 after KILL; -9 when KILL hit timeout itself
+_ADMINISTRATION = os.pathsep.join(("/sbin", "/usr/sbin", "/usr/local/sbin"))  # not in the PATH of every user
 
 
 class Output(NamedTuple):
@@ -33,48 +30,46 @@ class Output(NamedTuple):
     stderr: str
 
 
-def runner(module: _Module, seconds: int = SECONDS) -> Runner:
-    """Return a Runner on AnsibleModule.run_command, which has no time limit of its own."""
-    paths: dict[str, str | None] = {}
+def runner(seconds: int = SECONDS) -> Runner:
+    """Return a Runner that waits at most `seconds` for a tool.
 
-    def find(tool: str) -> str | None:
-        if tool not in paths:
-            paths[tool] = module.get_bin_path(tool)
-        return paths[tool]
+    AnsibleModule.run_command has no such limit, and forks all that the module holds for each tool.
+    """
+    environment = {**os.environ, "LC_ALL": "C", "LANG": "C"}
+    paths = f"{environment.get('PATH', os.defpath)}{os.pathsep}{_ADMINISTRATION}"
+    found: dict[str, str | None] = {}
 
     def run(argv: list[str]) -> Output | Gap:
-        tool = find(argv[0])
+        name = argv[0]
+        if name not in found:
+            found[name] = shutil.which(name, path=paths)
+        tool = found[name]
         if tool is None:
-            return Gap(argv[0], "absent", f"{argv[0]} is not installed")
-        limit = find("timeout")
-        prefix = [limit, "-k", "1", str(seconds)] if limit else []
-        status, stdout, stderr = module.run_command(
-            [*prefix, tool, *argv[1:]],
-            environ_update={"LC_ALL": "C", "LANG": "C"},
-            errors="replace",
-            handle_exceptions=False,
-            before_communicate_callback=_patient,
-        )
-        if limit and status in _KILLED_BY_TIMEOUT:
+            return Gap(name, "absent", f"{name} is not installed")
+        try:
+            process = Popen([tool, *argv[1:]], stdin=DEVNULL, stdout=PIPE, stderr=PIPE, env=environment, start_new_session=True)
+        except OSError as error:
+            return Gap(name, "failed", f"{tool} does not start: {error.strerror}")
+        try:
+            stdout, stderr = process.communicate(timeout=seconds)
+        except TimeoutExpired:
+            _end(process)
             return Gap(" ".join(argv), "timeout", f"no answer within {seconds} seconds")
-        return Output(status, stdout, stderr)
+        return Output(process.returncode, stdout.decode("utf-8", "replace"), stderr.decode("utf-8", "replace"))
 
     return run
 
 
-def _patient(process: Any) -> None:
-    """Let `poll` wait a moment.
-
-    run_command polls twice once the pipes are closed; a process that ends between the two costs it a second of sleep.
-    """
-
-    def poll() -> int | None:
+def _end(process: Popen[bytes]) -> None:
+    """End a tool and what it started. One that the kernel holds is left to end by itself."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
         with suppress(TimeoutExpired):
-            process.wait(0.05)
-        status: int | None = process.returncode
-        return status
-
-    process.poll = poll
+            process.wait(1)
+    for pipe in (process.stdout, process.stderr):
+        if pipe:
+            pipe.close()
 
 
 def succeeded(run: Runner, argv: list[str]) -> str | Gap:

@@ -15,5 +15,5 @@ if TYPE_CHECKING:
 
 
 def read_text(path: str) -> str:
-    with open(path, encoding="utf-8", errors="replace") as file:
-        return file.read()
+    with open(path, "rb", buffering=0) as file:  # a text file asks whether it is a terminal, and looks for its place
+        return file.read().decode("utf-8", "replace").replace("\r\n", "\n")

@@ -108,7 +108,7 @@ def named(names: frozenset[str], proc: str = "/proc") -> list[Process]:
 
 def _read(path: str) -> str:
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", buffering=0) as file:
             return file.read(_COMMAND_BYTES).decode("utf-8", "replace")
     except OSError:
         return ""

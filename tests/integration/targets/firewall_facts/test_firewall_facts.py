@@ -25,10 +25,8 @@ firewall_facts.main()
 """
 PERSISTED = f"""
 import json, sys
-from ansible.module_utils import basic
 from {HERE}.module_utils._collect import command, files, firewall, netlink, persisted
-basic._ANSIBLE_ARGS, basic._ANSIBLE_PROFILE = json.dumps({{"ANSIBLE_MODULE_ARGS": {{}}}}).encode(), "legacy"
-run = command.runner(basic.AnsibleModule(argument_spec={{}}))
+run = command.runner()
 rules = firewall.collect_ruleset(run, files.read_text, netlink.dump)
 print(json.dumps(persisted.compare_persisted(rules, run, sys.argv[1]).to_dict()))
 """
